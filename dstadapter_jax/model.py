@@ -1,0 +1,353 @@
+"""DSTAdapter: a frozen CLIP image tower with divided temporal and spatial adapters.
+
+Shapes are written `(b t) n d`: frames folded into the batch (b outer), n = 1 class token + the
+patches of one frame in row-major order, d = width. Where the arithmetic differs in form from the
+released PyTorch code the comment says why the result is the same.
+"""
+
+import dataclasses
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from flax import nnx
+from jax.typing import ArrayLike
+
+REMAT_POLICIES = {
+    "none": None,
+    # Keep the outputs of the weight products, recompute what is cheap (norms, activations, scores).
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    # Keep only each block's input.
+    "block": jax.checkpoint_policies.nothing_saveable,
+}
+COMPUTE_DTYPES = ("float32", "bfloat16")
+SPATIAL_KERNELS = ((1, 1, 1), (1, 3, 3))
+REDUCTION = 16  # bottleneck of the adapters and of their gates: width // 16
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of a `DSTAdapter`; `vit_b16` and `vit_l14` give those of the published models."""
+
+    num_classes: int
+    input_resolution: int = 224  # side of the square input, pixels
+    num_frames: int = 8  # frames a clip
+    patch_size: int = 16  # pixels
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    spatial_kernel: tuple[int, int, int] = (
+        1,
+        1,
+        1,
+    )  # of s_adapter: released code; the paper's text suggests (1, 3, 3)
+    dropout: float = 0.5  # before the classifier
+    dtype: str = (
+        "float32"  # of the products; weights, norms, softmax, gates and logits stay float32
+    )
+    remat: str = "none"  # what the backward pass recomputes, one of REMAT_POLICIES
+
+    def __post_init__(self) -> None:
+        # Lists, as JSON gives them back, are as good as tuples.
+        object.__setattr__(self, "spatial_kernel", tuple(self.spatial_kernel))
+        for name in ("num_classes", "input_resolution", "num_frames", "patch_size", "layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name}: expected at least 1, found {getattr(self, name)}.")
+        if self.input_resolution % self.patch_size:
+            raise ValueError(
+                f"model.input_resolution: expected a multiple of model.patch_size ="
+                f" {self.patch_size}, found {self.input_resolution}."
+            )
+        if self.heads < 1 or self.width < REDUCTION or self.width % self.heads:
+            raise ValueError(
+                f"model.width: expected at least {REDUCTION} and a multiple of model.heads ="
+                f" {self.heads}, found {self.width}."
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout: expected 0 <= dropout < 1, found {self.dropout}.")
+        for name, valid in (
+            ("spatial_kernel", SPATIAL_KERNELS),
+            ("dtype", COMPUTE_DTYPES),
+            ("remat", tuple(REMAT_POLICIES)),
+        ):
+            if getattr(self, name) not in valid:
+                found = getattr(self, name)
+                raise ValueError(f"model.{name}: expected one of {valid}, found {found!r}.")
+
+    @classmethod
+    def vit_b16(cls, num_classes: int, **changes: Any) -> Self:
+        """CLIP ViT-B/16: 89,367,552 parameters but for the classifier, 3,569,664 trained."""
+        return cls(num_classes=num_classes, **changes)
+
+    @classmethod
+    def vit_l14(cls, num_classes: int, **changes: Any) -> Self:
+        """CLIP ViT-L/14: 315,832,320 parameters but for the classifier, 12,654,592 trained."""
+        return cls(
+            num_classes=num_classes,
+            **{"patch_size": 14, "width": 1024, "layers": 24, "heads": 16} | changes,
+        )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of a frame."""
+        return self.input_resolution // self.patch_size
+
+    @property
+    def bottleneck(self) -> int:
+        """Channels inside an adapter."""
+        return self.width // REDUCTION
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """CLIP's activation, `x * sigmoid(1.702 x)`."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def depthwise_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Depthwise 3-D cross-correlation with zero 'same' padding, as shifted multiply-adds.
+
+    A grouped convolution of so few taps is some fifty times slower on CPUs.
+
+    Args:
+        x: `(b, t, h, w, c)`.
+        kernel: `(kt, kh, kw, c)`, odd sides.
+        bias: `(c,)`.
+
+    Returns:
+        `(b, t, h, w, c)`.
+    """
+    sides = kernel.shape[:3]
+    padded = jnp.pad(x, [(0, 0), *[(side // 2, side // 2) for side in sides], (0, 0)])
+    taps = [
+        kernel[offset] * jax.lax.dynamic_slice(padded, (0, *offset, 0), x.shape)
+        for offset in np.ndindex(sides)
+    ]
+    return sum(taps, start=bias)
+
+
+def _linear(
+    in_features: int,
+    out_features: int,
+    cfg: ModelConfig,
+    rngs: nnx.Rngs,
+    *,
+    use_bias: bool = True,
+    dtype: str | None = None,
+    std: float = 0.02,
+) -> nnx.Linear:
+    # The reference cuts its normals at ±2, a hundred standard deviations away: plain normals.
+    return nnx.Linear(
+        in_features,
+        out_features,
+        use_bias=use_bias,
+        dtype=jnp.dtype(dtype or cfg.dtype),
+        kernel_init=nnx.initializers.normal(std),
+        rngs=rngs,
+    )
+
+
+def _layer_norm(cfg: ModelConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # Two-pass variance: CLIP's activations have outlier channels, where E[x²] - E[x]² loses digits.
+    return nnx.LayerNorm(
+        cfg.width, epsilon=1e-5, dtype=jnp.float32, use_fast_variance=False, rngs=rngs
+    )
+
+
+class ChannelGate(nnx.Module):
+    """One gate a clip and channel: `sigmoid(W2 relu(W1 v))` of the mean activation v."""
+
+    def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+        hidden = cfg.width // REDUCTION
+        self.fc1 = _linear(cfg.width, hidden, cfg, rngs, use_bias=False, dtype="float32")
+        self.fc2 = _linear(hidden, cfg.width, cfg, rngs, use_bias=False, dtype="float32")
+
+    def __call__(self, mean: jax.Array) -> jax.Array:
+        """Maps `(b, d)` to gates in (0, 1), `(b, d)` float32."""
+        return jax.nn.sigmoid(self.fc2(jax.nn.relu(self.fc1(mean))))
+
+
+class Adapter(nnx.Module):
+    """Bottleneck with a depthwise 3-D convolution and a channel gate; touches patch tokens only.
+
+    An exact identity at the start, since the convolution and every bias begin at zero.
+    """
+
+    def __init__(self, cfg: ModelConfig, kernel: tuple[int, int, int], *, rngs: nnx.Rngs):
+        self.cfg = cfg
+        self.fc1 = _linear(cfg.width, cfg.bottleneck, cfg, rngs)
+        self.conv_kernel = nnx.Param(jnp.zeros((*kernel, cfg.bottleneck)))
+        self.conv_bias = nnx.Param(jnp.zeros(cfg.bottleneck))
+        self.fc2 = _linear(cfg.bottleneck, cfg.width, cfg, rngs)
+        self.gate = ChannelGate(cfg, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(b t) n d` to the same shape."""
+        clip = {"t": self.cfg.num_frames, "h": self.cfg.grid}
+        h = self.fc1(x[:, 1:])
+        h = rearrange(h, "(b t) (h w) c -> b t h w c", **clip)
+        h = depthwise_conv(h, self.conv_kernel.astype(h.dtype), self.conv_bias.astype(h.dtype))
+        # The mean over positions commutes with fc2: pool where there are 16 times fewer channels.
+        g = self.gate(self.fc2(h.astype(jnp.float32).mean(axis=(1, 2, 3)).astype(h.dtype)))
+        h = self.fc2(h) * g.astype(h.dtype)[:, None, None, None, :]
+        h = rearrange(h, "b t h w d -> (b t) (h w) d")
+        return jnp.concatenate([x[:, :1], x[:, 1:] + h], axis=1)
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention among the tokens of one frame."""
+
+    def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+        self.heads = cfg.heads
+        self.query = _linear(cfg.width, cfg.width, cfg, rngs)
+        self.key_value = _linear(cfg.width, 2 * cfg.width, cfg, rngs)
+        self.out = _linear(cfg.width, cfg.width, cfg, rngs)
+
+    def __call__(self, x: jax.Array, *, class_token_only: bool = False) -> jax.Array:
+        """Maps `f n d` to `f n d`, or to `f 1 d` if only the class token asks."""
+        # Heads are folded into the batch: plain batched products, several times faster on CPUs than
+        # an einsum over (f, n, heads, d), and the same product to accelerators.
+        query = self.query(x[:, :1] if class_token_only else x)
+        query = rearrange(query, "f q (heads d) -> (f heads) q d", heads=self.heads)
+        key, value = rearrange(
+            self.key_value(x), "f n (two heads d) -> two (f heads) n d", two=2, heads=self.heads
+        )
+        scores = (query * query.shape[-1] ** -0.5) @ key.mT
+        weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(value.dtype)
+        return self.out(
+            rearrange(weights @ value, "(f heads) q d -> f q (heads d)", heads=self.heads)
+        )
+
+
+class MLP(nnx.Module):
+    """Two linear layers with QuickGELU between."""
+
+    def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+        self.fc1 = _linear(cfg.width, 4 * cfg.width, cfg, rngs)
+        self.fc2 = _linear(4 * cfg.width, cfg.width, cfg, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `… d` to `… d`."""
+        return self.fc2(quick_gelu(self.fc1(x)))
+
+
+class Block(nnx.Module):
+    """A CLIP block (frozen), a temporal adapter before it, a spatial one behind its attention."""
+
+    def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+        self.t_adapter = Adapter(cfg, (3, 1, 1), rngs=rngs)
+        self.ln_1 = _layer_norm(cfg, rngs)
+        self.attn = Attention(cfg, rngs=rngs)
+        self.s_adapter = Adapter(cfg, cfg.spatial_kernel, rngs=rngs)
+        self.ln_2 = _layer_norm(cfg, rngs)
+        self.mlp = MLP(cfg, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(b t) n d` to the same shape."""
+        x = self.t_adapter(x)
+        x = x + self.s_adapter(self.attn(self.ln_1(x)))
+        return x + self.mlp(self.ln_2(x))
+
+    def class_token(self, x: jax.Array) -> jax.Array:
+        """The block's output for class tokens alone, `(b t) n d` -> `(b t) 1 d`.
+
+        The spatial adapter leaves class tokens alone, so that it isn't called.
+        """
+        x = self.t_adapter(x)
+        x = x[:, :1] + self.attn(self.ln_1(x), class_token_only=True)
+        return x + self.mlp(self.ln_2(x))
+
+
+def _stack_blocks(cfg: ModelConfig, count: int, rngs: nnx.Rngs) -> Block:
+    """One `Block` whose every weight has a leading axis of `count` layers."""
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: Block(cfg, rngs=nnx.Rngs(0))))
+    states = jax.vmap(lambda key: nnx.state(Block(cfg, rngs=nnx.Rngs(key))))(
+        jax.random.split(rngs.params(), count)
+    )
+    return nnx.merge(graphdef, states)
+
+
+class DSTAdapter(nnx.Module):
+    """The recogniser: clips to class logits.
+
+    All blocks but the last are stacked and scanned, so that compile time does not grow with depth.
+    The last stands apart and computes its class token only, since nothing else of it reaches the
+    logits.
+    """
+
+    def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+        self.cfg = cfg
+        embedding = nnx.initializers.normal(cfg.width**-0.5)
+        self.patch_embed = _linear(3 * cfg.patch_size**2, cfg.width, cfg, rngs, use_bias=False)
+        self.class_embedding = nnx.Param(embedding(rngs.params(), (cfg.width,)))
+        self.positional_embedding = nnx.Param(
+            embedding(rngs.params(), (1 + cfg.grid**2, cfg.width))
+        )
+        self.temporal_embedding = nnx.Param(jnp.zeros((cfg.num_frames, cfg.width)))
+        self.ln_pre = _layer_norm(cfg, rngs)
+        self.blocks = _stack_blocks(cfg, cfg.layers - 1, rngs)
+        self.last_block = Block(cfg, rngs=rngs)
+        self.ln_post = _layer_norm(cfg, rngs)
+        self.head = _linear(cfg.width, cfg.num_classes, cfg, rngs, dtype="float32", std=0.01)
+
+    def __call__(
+        self, clips: ArrayLike, *, train: bool = False, key: jax.Array | None = None
+    ) -> jax.Array:
+        """Classifies clips.
+
+        Args:
+            clips: `(b, t, h, w, 3)` float, RGB as `preprocess.normalize` gives it, of the
+                configured size.
+            train: Whether dropout is on.
+            key: PRNG key of the dropout; needed if `train`.
+
+        Returns:
+            Logits `(b, num_classes)`, float32.
+        """
+        features = self.features(clips)
+        if train and self.cfg.dropout:
+            if key is None:
+                raise ValueError(
+                    "model(clips, train=True) draws a dropout mask: pass key=jax.random.key(…)."
+                )
+            keep = jax.random.bernoulli(key, 1 - self.cfg.dropout, features.shape)
+            features = jnp.where(keep, features / (1 - self.cfg.dropout), 0)
+        return self.head(features)
+
+    def features(self, clips: ArrayLike) -> jax.Array:
+        """The classifier's input, class tokens averaged over frames.
+
+        Maps `(b, t, h, w, 3)` to `(b, d)` float32.
+        """
+        x = self.embed(jnp.asarray(clips))
+        graphdef, layers = nnx.split(self.blocks)
+
+        def layer(x: jax.Array, weights: nnx.State) -> tuple[jax.Array, None]:
+            return nnx.merge(graphdef, weights)(x), None
+
+        if self.cfg.remat != "none":
+            # prevent_cse is for straight-line code; inside a scan it only costs.
+            layer = jax.checkpoint(layer, prevent_cse=False, policy=REMAT_POLICIES[self.cfg.remat])
+        x, _ = jax.lax.scan(layer, x, layers)
+        x = self.ln_post(self.last_block.class_token(x))
+        return rearrange(x, "(b t) 1 d -> b t d", t=self.cfg.num_frames).mean(axis=1)
+
+    def embed(self, clips: jax.Array) -> jax.Array:
+        """The first block's input, tokens with all embeddings: `(b, t, h, w, 3)` -> `(b t) n d`."""
+        cfg = self.cfg
+        size = (cfg.num_frames, cfg.input_resolution, cfg.input_resolution, 3)
+        if clips.ndim != 5 or clips.shape[1:] != size:
+            raise ValueError(
+                "clips: expected shape (batch, frames, height, width, 3) ="
+                f" (batch, {', '.join(map(str, size))}), found {clips.shape}."
+            )
+        x = rearrange(
+            clips, "b t (h p) (w q) c -> b t (h w) (p q c)", p=cfg.patch_size, q=cfg.patch_size
+        )
+        x = self.patch_embed(x)
+        token = jnp.broadcast_to(self.class_embedding.astype(x.dtype), (*x.shape[:2], 1, cfg.width))
+        x = jnp.concatenate([token, x], axis=2)
+        x = x + self.positional_embedding.astype(x.dtype)
+        x = x + self.temporal_embedding.astype(x.dtype)[:, None]
+        return self.ln_pre(rearrange(x, "b t n d -> (b t) n d")).astype(cfg.dtype)
