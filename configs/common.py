@@ -1,0 +1,53 @@
+"""Every field of a training run, once, with the reference's recipe where it is common to all.
+
+The other files of this folder state only what differs. Any field can be set on the command line,
+`--config.optimizer.learning_rate=5e-4`; one that isn't named here is refused.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from dstadapter_jax.model import ModelConfig
+from dstadapter_jax.preprocess import PreprocessConfig
+
+
+def get_config() -> ConfigDict:
+    """The common recipe; an experiment sets at least the dataset and its number of classes."""
+    config = ConfigDict()
+    config.seed = 0  # of weights, dropout, shuffling and augmentation
+
+    # Sizes of the network, explained in dstadapter_jax/model.py.
+    config.model = ConfigDict(dataclasses.asdict(ModelConfig.vit_b16(num_classes=1)))
+    config.model.dtype = "bfloat16"  # mixed precision, as the reference; float32 is faster on CPUs
+
+    # Backbone: path of a .safetensors or .npz file or hf:REPO[/FILE]; empty = random, for tests.
+    config.pretrained = ""
+    config.pretrained_revision = ""  # commit of the Hugging Face repository
+    config.tune = "adapter"  # what is trained: adapter | head | full
+
+    config.num_epochs = 100
+    config.batch_size = 16  # clips per device, as in the reference's table
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 1e-3  # peak; cosine to 0, stepped once an epoch
+    config.optimizer.weight_decay = 0.01  # of all that is trained but embeddings and LayerNorms
+
+    config.validate_every_epochs = 5
+    config.validate_last_epochs = 10  # validate after each of the last so many epochs
+    config.log_every_steps = 50
+
+    config.data = ConfigDict()
+    config.data.name = ""  # DATASET/CONFIG as python -m tfds_builders names it
+    config.data.dir = ""  # its --data_dir
+    config.data.decoder = "pyav"  # or decord; for the `original` storages
+    config.data.num_threads = 16  # that decode and augment
+
+    # Sampling and augmentation, explained in dstadapter_jax/preprocess.py; the number of frames and
+    # the resolution are the model's.
+    config.preprocess = ConfigDict(dataclasses.asdict(PreprocessConfig()))
+    del config.preprocess.num_frames, config.preprocess.resolution
+
+    config.mesh = ConfigDict()  # devices along each axis; -1 = all that the other leaves
+    config.mesh.data = -1  # splits the batch
+    config.mesh.fsdp = 1  # splits the batch, the weights and the optimizer state
+    return config.lock()

@@ -1,0 +1,28 @@
+"""What every command shares: logs to stderr, errors as one message instead of a stack trace."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+
+def main_with_messages(main: Callable[[list[str]], int]) -> int:
+    """Runs a command on the process's arguments and returns its exit status.
+
+    Errors that users can mend are `ValueError` and `OSError` throughout the project: they end in
+    one message and status 1. Anything else is a defect of ours and keeps its stack trace.
+    """
+    # Libraries have set up logging of their own while they were imported: force ours.
+    logging.basicConfig(
+        stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    # Orbax warns of every checkpoint without metrics; what matters it raises.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("dstadapter_jax").setLevel(logging.INFO)
+    try:
+        return main(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

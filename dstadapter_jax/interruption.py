@@ -1,0 +1,53 @@
+"""Ctrl-C and SIGTERM as requests that the training loop answers between two steps."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+
+class Interrupted(Exception):
+    """A run was asked to stop.
+
+    Attributes:
+        signum: The signal that asked.
+        status: What the process should exit with: 0 for SIGTERM, the way schedulers end a run that
+            shall go on elsewhere; 130, the shell's custom, for Ctrl-C.
+    """
+
+    def __init__(self, signum: int, where: str = ""):
+        super().__init__(f"stopped by {signal.Signals(signum).name} {where}".rstrip())
+        self.signum = signum
+        self.status = 0 if signum == signal.SIGTERM else 128 + signum
+
+
+class StopRequest:
+    """While entered, the first SIGINT or SIGTERM is noted; a second one acts as usual."""
+
+    def __init__(self) -> None:
+        self._signum = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Python delivers signals to the main thread alone; elsewhere they stay what they are.
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._before[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def check(self) -> None:
+        """Raises `Interrupted` if a stop was asked for."""
+        if self._signum:
+            raise Interrupted(self._signum)
+
+    def _note(self, signum: int, _: FrameType | None) -> None:
+        self._signum = signum
+        self._restore()
+
+    def _restore(self) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}

@@ -1,0 +1,67 @@
+"""Pictures of a run for its workdir: training curves and confusion matrix."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+NAMED_CLASSES = 40  # more names than that can't be read along an axis
+
+
+def draw_confusion(
+    path: pathlib.Path, labels: np.ndarray, predictions: np.ndarray, names: Sequence[str]
+) -> None:
+    """Draws the share of each true class (row) that was taken for each class (column).
+
+    Args:
+        path: Of the PNG file.
+        labels: `(clips,)` true ids.
+        predictions: `(clips,)` predicted ids.
+        names: By id.
+    """
+    classes = len(names)
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (labels, predictions), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(2.5 + 0.28 * classes, 4, 12))
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    accuracy = float((labels == predictions).mean())
+    axes.set(
+        xlabel="predicted", ylabel="true", title=f"top-1 {accuracy:.1%} of {len(labels)} clips"
+    )
+    if classes <= NAMED_CLASSES:
+        axes.set_xticks(range(classes), names, rotation=90)
+        axes.set_yticks(range(classes), names)
+    figure.colorbar(picture, label="share of the true class", fraction=0.046)
+    figure.savefig(path, dpi=120)
+
+
+def draw_curves(path: pathlib.Path, metrics: pathlib.Path) -> None:
+    """Draws loss, learning rate and validation accuracy from a `metrics.jsonl` to a PNG file."""
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    panels = figure.subplots(1, 3)
+    _curve(panels[0], rows, "loss", "training loss")
+    _curve(panels[1], rows, "learning_rate", "learning rate")
+    _curve(panels[2], rows, "val_top1", "validation top-1", marker="o", ylim=(0, 1.02))
+    figure.savefig(path, dpi=120)
+
+
+def _curve(
+    axes: Axes,
+    rows: list[dict],
+    key: str,
+    title: str,
+    marker: str = "",
+    ylim: tuple[float, float] | None = None,
+) -> None:
+    points = [(row["epoch"], row[key]) for row in rows if key in row]
+    if points:
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=4)
+    axes.set(xlabel="epoch", title=title, ylim=ylim)
+    axes.grid(alpha=0.3)

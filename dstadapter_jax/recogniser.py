@@ -1,0 +1,141 @@
+"""From a workdir to a recogniser: checkpoint, backbone, label names and preprocessing."""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import jax
+import numpy as np
+from flax import nnx
+
+from dstadapter_jax.checkpoint import Checkpointer, CheckpointError
+from dstadapter_jax.model import DSTAdapter, ModelConfig
+from dstadapter_jax.optimizer import partition
+from dstadapter_jax.preprocess import PreprocessConfig, normalize
+from dstadapter_jax.pretrained import file_sha256, load_weights, resolve_source
+from dstadapter_jax.sharding import batch_sharding, make_mesh, replicated
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """Which file the frozen weights came from, so that the very same is used ever after.
+
+    Attributes:
+        source: As the config has it; empty for random weights, which the seed gives again.
+        revision: Of a Hugging Face repository.
+        sha256: Of the file.
+    """
+
+    source: str = ""
+    revision: str = ""
+    sha256: str = ""
+
+
+def preprocess_config(config: Mapping[str, Any]) -> PreprocessConfig:
+    """The preprocessing of a run's config; frames and resolution are the model's."""
+    model = config["model"]
+    return PreprocessConfig(
+        num_frames=model["num_frames"],
+        resolution=model["input_resolution"],
+        **config["preprocess"],
+    )
+
+
+def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, Backbone]:
+    """A model as training starts from: drawn from the seed, its backbone loaded."""
+    model = DSTAdapter(ModelConfig(**config["model"]), rngs=nnx.Rngs(config["seed"]))
+    source, revision = config["pretrained"], config["pretrained_revision"]
+    if not source:
+        return model, Backbone()
+    path = resolve_source(source, revision or None)
+    loaded = load_weights(model, path)
+    logging.info("backbone %s: %s", path, loaded)
+    if not source.startswith("hf:"):
+        source = str(path.absolute())
+    return model, Backbone(source, revision, file_sha256(path))
+
+
+def make_predict(graphdef: nnx.GraphDef) -> Callable[[dict, dict, jax.Array], jax.Array]:
+    """The compiled `(trainable, frozen, (B, T, R, R, 3) uint8) -> (B, classes)` probabilities."""
+
+    @jax.jit
+    def predict(trainable: dict, frozen: dict, clips: jax.Array) -> jax.Array:
+        model = nnx.merge(graphdef, trainable, frozen)
+        return jax.nn.softmax(model(normalize(clips)))
+
+    return predict
+
+
+@dataclasses.dataclass(frozen=True)
+class Recogniser:
+    """A trained model with what belongs to it.
+
+    Attributes:
+        probabilities: Maps views `(B, T, R, R, 3)` uint8 to `(B, classes)` float32.
+        label_names: By label id.
+        preprocess: From videos to views, as in training.
+        config: Of the run.
+        step: Of the checkpoint.
+    """
+
+    probabilities: Callable[[np.ndarray], np.ndarray]
+    label_names: tuple[str, ...]
+    preprocess: PreprocessConfig
+    config: Mapping[str, Any]
+    step: int
+
+    @classmethod
+    def load(cls, workdir: pathlib.Path, which: str = "best", backbone: str = "") -> Self:
+        """Loads a checkpoint of a run onto all devices.
+
+        Args:
+            workdir: The run's.
+            which: `best` by validation top-1, `last`, or a step.
+            backbone: Where the backbone's file is now, if not where training found it.
+
+        Raises:
+            CheckpointError: No such checkpoint, or not the backbone that it was trained on.
+        """
+        with Checkpointer(workdir, read_only=True) as checkpoints:
+            step = checkpoints.find_step(which)
+            metadata = checkpoints.metadata(step)
+            config = metadata["config"]
+            source = _same_backbone(Backbone(**metadata["backbone"]), backbone)
+            model, _ = build_model(config | {"pretrained": source})
+            graphdef, *weights = partition(model, config["tune"])
+            mesh = make_mesh()
+            trainable, frozen = jax.device_put(weights, replicated(mesh))
+            trainable = checkpoints.restore_trainable(step, trainable)
+        predict = make_predict(graphdef)
+
+        def probabilities(clips: np.ndarray) -> np.ndarray:
+            whole = len(clips) % mesh.size == 0
+            sharding = batch_sharding(mesh) if whole else replicated(mesh)
+            return np.asarray(predict(trainable, frozen, jax.device_put(clips, sharding)))
+
+        return cls(
+            probabilities=probabilities,
+            label_names=tuple(metadata["label_names"]),
+            preprocess=preprocess_config(config),
+            config=config,
+            step=step,
+        )
+
+
+def _same_backbone(trained_on: Backbone, elsewhere: str) -> str:
+    """The backbone's source, once its hash is the one that training recorded."""
+    source = elsewhere or trained_on.source
+    if not trained_on.source:
+        if elsewhere:
+            raise CheckpointError("--backbone: this run used no backbone file; leave it out.")
+        return ""
+    path = resolve_source(source, trained_on.revision or None)
+    found = file_sha256(path)
+    if found != trained_on.sha256:
+        raise CheckpointError(
+            f"{path}: expected the backbone that the run was trained on, {trained_on.source} with"
+            f" SHA-256 {trained_on.sha256}, found {found}. Pass its place as --backbone FILE."
+        )
+    return source
