@@ -12,13 +12,21 @@ from dstadapter_jax.model import ModelConfig
 from dstadapter_jax.preprocess import PreprocessConfig
 
 
-def get_config() -> ConfigDict:
+# The published backbones: sizes, clips per device, OpenAI's weights.
+VARIANTS = {
+    "vit_b16": (ModelConfig.vit_b16, 16, "hf:TODO"),
+    "vit_l14": (ModelConfig.vit_l14, 8, "hf:openai/clip-vit-large-patch14/model.safetensors"),
+}
+
+
+def get_config(variant: str = "vit_b16") -> ConfigDict:
     """The common recipe; an experiment sets at least the dataset and its number of classes."""
+    sizes, batch_size, pretrained = VARIANTS[variant]
     config = ConfigDict()
     config.seed = 0  # of weights, dropout, shuffling and augmentation
 
     # Sizes of the network, explained in dstadapter_jax/model.py.
-    config.model = ConfigDict(dataclasses.asdict(ModelConfig.vit_b16(num_classes=1)))
+    config.model = ConfigDict(dataclasses.asdict(sizes(num_classes=1)))
     config.model.dtype = "bfloat16"  # mixed precision, as the reference; float32 is faster on CPUs
 
     # Backbone: path of a .safetensors or .npz file or hf:REPO[/FILE]; empty = random, for tests.
@@ -27,7 +35,7 @@ def get_config() -> ConfigDict:
     config.tune = "adapter"  # what is trained: adapter | head | full
 
     config.num_epochs = 100
-    config.batch_size = 16  # clips per device, as in the reference's table
+    config.batch_size = batch_size  # clips per device, as in the reference's table
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3  # peak; cosine to 0, stepped once an epoch
     config.optimizer.weight_decay = 0.01  # of all that is trained but embeddings and LayerNorms

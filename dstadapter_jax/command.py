@@ -15,8 +15,8 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
-    # Orbax warns of every checkpoint without metrics; what matters it raises.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax warns of every checkpoint without metrics, and logs the stack of what it then raises.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("dstadapter_jax").setLevel(logging.INFO)
     try:
         return main(sys.argv[1:])

@@ -23,10 +23,10 @@ from typing import BinaryIO, NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
+
+from dstadapter_jax.video_pixels import Orientation, orientation_of, to_rgb, upright
 
 VideoSource = str | os.PathLike | bytes  # a path, or the encoded file's bytes
 
@@ -98,10 +98,11 @@ def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
                 first = next(iter(packet.decode()), None)
         if first is None:
             raise ClipError(clip.name, _NO_FRAME)
-        height, width = _upright(np.empty((first.height, first.width)), first).shape
+        orientation = orientation_of(first)
+        height, width = upright(np.empty((first.height, first.width)), orientation).shape
         fps = float(clip.stream.average_rate or clip.stream.guessed_rate or 0)
         codec = clip.stream.codec_context.name
-        rotation = round(first.rotation / 90) * 90 % 360
+        rotation = 90 * orientation.quarter_turns
         return VideoInfo(num_frames, fps, height, width, codec, rotation)
 
 
@@ -139,8 +140,8 @@ def iter_frames(source: VideoSource, *, name: str | None = None) -> Iterator[np.
     iterating, if the clip can't be read.
     """
     with _open(source, name) as clip:
-        for frame in _decode(clip):
-            yield np.ascontiguousarray(_to_rgb(frame))
+        for frame, orientation in _decode(clip):
+            yield np.ascontiguousarray(to_rgb(frame, orientation))
 
 
 def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.ndarray:
@@ -149,10 +150,10 @@ def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.
         positions.setdefault(index, []).append(position)
     last, num_frames = max(indices), 0
     with _open(source, name) as clip:
-        for index, frame in enumerate(_decode(clip)):
+        for index, (frame, orientation) in enumerate(_decode(clip)):
             num_frames += 1
             if index in positions:
-                pixels = _to_rgb(frame)
+                pixels = to_rgb(frame, orientation)
                 if index == min(positions):
                     frames = np.empty((len(indices), *pixels.shape), np.uint8)
                 frames[positions[index]] = pixels
@@ -270,67 +271,18 @@ def _video_stream(container: InputContainer, clip: str, file_size: int) -> Video
     return stream
 
 
-def _decode(clip: _Clip) -> Iterator[VideoFrame]:
+def _decode(clip: _Clip) -> Iterator[tuple[VideoFrame, Orientation]]:
     size = None
     for frame in clip.container.decode(clip.stream):
-        size = size or (frame.width, frame.height)
+        if size is None:
+            size, orientation = (frame.width, frame.height), orientation_of(frame)
         if (frame.width, frame.height) != size:
             problem = f"changes its frame size from {size[0]}x{size[1]}"
             raise ClipError(clip.name, f"{problem} to {frame.width}x{frame.height}")
-        yield frame
+        yield frame, orientation
     if size is None:
         raise ClipError(clip.name, _NO_FRAME)
 
 
 def _too_short(last: int, num_frames: int) -> str:
     return f"has {num_frames} frames that can be decoded, but frame {last} (from 0) was asked for"
-
-
-def _to_rgb(frame: VideoFrame) -> np.ndarray:
-    """Converts a frame to (height, width, 3) uint8 RGB, upright; may be a view."""
-    if frame.format.name in ("yuv420p10le", "yuv420p12le"):
-        return _swscale(_chroma_rows_as_decord(frame))
-    return _upright(_swscale(frame), frame)
-
-
-def _swscale(frame: VideoFrame) -> np.ndarray:
-    # POINT: a pixel takes its own block's chroma, as in decord's FFmpeg 4.1. 8-bit 4:2:0, the usual
-    # case, has a converter of its own that does so whatever the flag, unless the height is odd:
-    # then decord shifts the chroma within the picture, and we do not follow it.
-    return frame.to_ndarray(format="rgb24", interpolation=Interpolation.POINT, threads=1)
-
-
-def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if isinstance(matrix, SideData):
-        a, b, _, c, d = np.frombuffer(memoryview(matrix), np.int32)[:5].astype(float)
-        if a * d < b * c:  # mirrored, as some phones' front cameras do
-            pixels = pixels[::-1]
-    return np.rot90(pixels, round(frame.rotation / 90))
-
-
-def _chroma_rows_as_decord(frame: VideoFrame) -> VideoFrame:
-    """Turns a 4:2:0 frame of over 8 bits upright and into 4:2:2, with decord's chroma rows.
-
-    FFmpeg 4.1, which is in decord, gives an odd row its own chroma row, an even row the mean of
-    that and the one above, and the last row the mean of the last two (swscale's `yuv2packed1`
-    only knows "one" and "mean"). Newer ones interpolate finely: by up to 100 grey levels other
-    pixels at sharp edges of colour than the reference saw.
-    """
-    luma, *chroma = (_upright(_plane(plane), frame) for plane in frame.planes)
-    height, width = luma.shape
-    below = np.arange(height) // 2
-    above = np.maximum(np.arange(height) - 1, 0) // 2
-    above[-1] = max(len(chroma[0]) - 2, 0)
-    deep = VideoFrame(width, height, "yuv422p12le")
-    deep.colorspace, deep.color_range = frame.colorspace, frame.color_range
-    shift = 12 - frame.format.components[0].bits
-    _plane(deep.planes[0])[:] = luma << shift
-    for plane, rows in zip(deep.planes[1:], chroma, strict=True):
-        _plane(plane)[:] = (rows[above] + rows[below]) << shift >> 1
-    return deep
-
-
-def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
-    samples = np.frombuffer(memoryview(plane), np.uint16)
-    return samples.reshape(plane.height, -1)[:, : plane.width]  # lines are padded

@@ -1,0 +1,23 @@
+"""AUTSL (226 Turkish signs), ViT-L/14.
+
+    python launch.py --config configs/autsl_vitl.py --workdir DIR --config.data.dir=OUT
+
+Reported by the authors: top-1 94.91 %, top-5 99.41 %;
+split unknown, not yet reproduced here.
+The released config asks for 263 classes, a slip: 37 outputs that no sign uses. The paper's table
+speaks of 100 epochs; the released config, and this one, train for 150.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    """What differs from the common recipe."""
+    config = common.get_config("vit_l14")
+    config.model.num_classes = 226
+    config.num_epochs = 150
+    config.optimizer.learning_rate = 8e-4
+    config.data.name = "autsl/rgb"
+    return config

@@ -1,0 +1,294 @@
+"""Whole runs on real clips: trained, stopped, gone on with, evaluated, and refused."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights
+from dstadapter_jax.checkpoint import Checkpointer, CheckpointError
+from dstadapter_jax.evaluate import Scores, evaluate
+from dstadapter_jax.interruption import Interrupted
+from dstadapter_jax.optimizer import partition
+from dstadapter_jax.predict import predict
+from dstadapter_jax.recogniser import Recogniser, build_model
+from dstadapter_jax.train import Run, train_and_evaluate
+
+ROOT = pathlib.Path(__file__).parents[1]
+TIMES = ("clips_per_second",)
+
+
+def log_of(workdir: pathlib.Path) -> list[dict]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def trainable_of(workdir: pathlib.Path, config, step: int) -> dict:
+    model, _ = build_model(config)
+    _, like, _ = partition(model, config.tune)
+    with Checkpointer(workdir, read_only=True) as checkpoints:
+        return checkpoints.restore_trainable(step, like)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The workdir of a run that nothing stopped; made by the first test that asks."""
+    return tmp_path_factory.mktemp("runs") / "unbroken"
+
+
+@pytest.fixture
+def run_dir(unbroken, config):
+    if not unbroken.exists():
+        train_and_evaluate(config, unbroken)
+    return unbroken
+
+
+def test_a_run_leaves_what_the_interface_promises(run_dir, config):
+    log = log_of(run_dir)
+    losses = [row for row in log if "loss" in row]
+    validations = [row for row in log if "val_top1" in row]
+    assert [row["step"] for row in losses] == list(range(2, 25, 2))
+    assert [row["step"] for row in validations] == [12, 24]
+    assert losses[-1]["epoch"] == 4
+    rates = [row["learning_rate"] for row in losses[::3]]
+    expected = 1e-3 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    assert json.loads((run_dir / "config.json").read_text())["model"]["width"] == 32
+    result = json.loads((run_dir / "eval_test.json").read_text())
+    assert result["num_clips"] == 9
+    assert result["split"] == "test"
+    for picture in ("curves.png", "confusion_test.png"):
+        assert (run_dir / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_checkpoint_holds_the_trainable_part_alone(run_dir, config):
+    trained = trainable_of(run_dir, config, 24)
+    model, _ = build_model(config)
+    _, start, frozen = partition(model, "adapter")
+    assert jax.tree.structure(trained) == jax.tree.structure(start)
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), trained, start)
+    assert changed["head"]["kernel"]
+    assert changed["blocks"]["t_adapter"]["conv_kernel"]
+    bytes_on_disk = sum(
+        p.stat().st_size for p in (run_dir / "checkpoints/24").rglob("*") if p.is_file()
+    )
+    frozen_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(frozen))
+    # Three float32 a trained number, and Orbax's bookkeeping, which doesn't grow with the model.
+    assert bytes_on_disk < frozen_bytes * 3
+
+
+def test_frozen_weights_stay_bit_identical(config, tmp_path):
+    run = Run(config, tmp_path)
+    before = jax.tree.map(np.array, run.frozen)
+    start = jax.tree.map(np.array, run.state.trainable)
+    for _ in range(3):
+        run.update(jax.random.key(0))
+    run.batches.close()
+    jax.tree.map(np.testing.assert_array_equal, before, run.frozen)
+    assert any(
+        (a != b).any()
+        for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(run.state.trainable), strict=True)
+    )
+
+
+@pytest.mark.parametrize(("step", "signum"), [(5, signal.SIGINT), (14, signal.SIGTERM)])
+def test_stopped_and_started_again_it_ends_as_if_never_stopped(
+    run_dir, config, tmp_path, monkeypatch, step, signum
+):
+    done = []
+    update = Run.update
+
+    def counted(self, key):
+        update(self, key)
+        done.append(self.step)
+        if self.step == step:
+            os.kill(os.getpid(), signum)
+
+    monkeypatch.setattr(Run, "update", counted)
+    with pytest.raises(Interrupted, match=f"after step {step}") as stopped:
+        train_and_evaluate(config, tmp_path / "run")
+    assert stopped.value.status == (130 if signum == signal.SIGINT else 0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    result = train_and_evaluate(config, tmp_path / "run")
+
+    assert done == list(range(1, 25))
+    assert result == json.loads((run_dir / "eval_test.json").read_text())
+    assert log_of(tmp_path / "run") == log_of(run_dir)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        trainable_of(tmp_path / "run", config, 24),
+        trainable_of(run_dir, config, 24),
+    )
+
+
+def test_stopped_while_validating_it_validates_later(run_dir, config, tmp_path, monkeypatch):
+    validate = Run.validate
+
+    def stopped(self, check):
+        os.kill(os.getpid(), signal.SIGINT)
+        return validate(self, check)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "validate", stopped)
+        with pytest.raises(Interrupted, match="after step 12"):
+            train_and_evaluate(config, tmp_path)
+    assert log_of(tmp_path)[-1]["step"] == 12
+    assert "val_top1" not in log_of(tmp_path)[-1]
+    train_and_evaluate(config, tmp_path)
+    assert log_of(tmp_path) == log_of(run_dir)
+
+
+def test_evaluate_and_predict_need_the_workdir_alone(run_dir, recordings, tmp_path):
+    recogniser = Recogniser.load(run_dir)
+    assert recogniser.label_names == ("sign 0", "sign 1", "sign 2")
+    expected = json.loads((run_dir / "eval_test.json").read_text())
+    assert evaluate(recogniser, tmp_path, "test") == expected
+    answer = predict(recogniser, str(recordings / "s0_l0_t0.mp4"))
+    assert sorted(entry["id"] for entry in answer) == [0, 1, 2]
+    assert sum(entry["probability"] for entry in answer) == pytest.approx(1, abs=1e-6)
+    probabilities = [entry["probability"] for entry in answer]
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_metrics_are_those_of_their_definitions():
+    probabilities = np.eye(7)[[0, 1, 2, 3]] + 0.1 * np.arange(7)
+    scores = Scores(probabilities, labels=np.array([0, 0, 2, 1]))
+    # Clip 1: class 0 comes last of 7. Clip 3: class 1 comes before 0 alone.
+    assert scores.metrics() == {
+        "top1": 0.5,
+        "top5": 0.5,
+        "mean_class_accuracy": pytest.approx((0.5 + 0 + 1) / 7),
+    }
+
+
+def test_a_backbone_file_is_found_again_by_its_hash(config, tmp_path):
+    weights = tmp_path / "clip.npz"
+    source = DSTAdapter(ModelConfig(**config.model), rngs=nnx.Rngs(7))
+    added = ("temporal_embedding", "adapter", "cls_head")
+    np.savez(
+        weights,
+        **{k: v for k, v in dump_weights(source).items() if not any(a in k for a in added)},
+    )
+    config.pretrained, config.num_epochs = str(weights), 1
+    train_and_evaluate(config, tmp_path / "run")
+    Recogniser.load(tmp_path / "run")
+
+    moved = weights.rename(tmp_path / "moved.npz")
+    with pytest.raises(FileNotFoundError, match=r"clip\.npz"):
+        Recogniser.load(tmp_path / "run")
+    Recogniser.load(tmp_path / "run", backbone=str(moved))
+    np.savez(moved, other=np.zeros(1))
+    with pytest.raises(CheckpointError, match=r"expected the backbone .* SHA-256 .* --backbone"):
+        Recogniser.load(tmp_path / "run", backbone=str(moved))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model.num_classes", 5, r"num_classes: expected 3.*found 5.*=3"),
+        ("model.width", 33, r"model.width: expected .* multiple of model.heads"),
+        ("batch_size", 0, r"config.batch_size: expected at least 1, found 0"),
+        ("batch_size", 64, r"a batch of 64 clips .* found 27"),
+        ("tune", "adapters", r"config.tune: expected one of"),
+        ("data.decoder", "opencv", r"config.data.decoder: expected one of"),
+        ("data.dir", "nowhere", r"no built dataset in nowhere"),
+        ("preprocess.flip_probability", 2.0, r"flip_probability: expected 0 to 1, found 2.0"),
+        ("pretrained", "nothing.npz", r"nothing.npz"),
+        ("mesh.data", 3, r"config.mesh: data x fsdp must make up the 1 devices"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused_before_it_writes(
+    config, tmp_path, field, value, message
+):
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_another_runs_workdir_is_refused_with_what_differs(run_dir, config):
+    before = (run_dir / "metrics.jsonl").read_bytes()
+    config.optimizer.learning_rate = 0.5
+    with pytest.raises(ValueError, match=r"another run, with optimizer.learning_rate: 0.001 there"):
+        train_and_evaluate(config, run_dir)
+    assert (run_dir / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
+def test_a_workdir_that_cannot_be_written(config):
+    with pytest.raises(ValueError, match=r"--workdir /proc/run: can't be written to"):
+        train_and_evaluate(config, pathlib.Path("/proc/run"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
+    config.optimizer.learning_rate = 1e30
+    with pytest.raises(ValueError, match=r"the loss of step \d+ is (nan|inf).*learning_rate"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_steps_and_workdirs_that_are_not_there(run_dir, tmp_path):
+    with pytest.raises(CheckpointError, match=r"--step: expected best, last or one of .*24.* '7'"):
+        Recogniser.load(run_dir, "7")
+    with pytest.raises(CheckpointError, match="no checkpoints in it"):
+        Recogniser.load(tmp_path)
+
+
+def launch(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*prefix, sys.executable, str(ROOT / "launch.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def config_file(config, tmp_path) -> str:
+    """The test's config as a file, as `launch.py` wants it."""
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n\n"
+        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "configs/none.py", "--workdir", "x"], "configs/none.py"),
+        (["--config", "TINY", "--workdir", "x", "--config.model.widht=4"], 'Did you mean "width"'),
+        (["--config", "TINY", "--workdir", "x", "--config.seed=a"], "seed"),
+        (["--config", "TINY"], "both --config and --workdir"),
+    ],
+)
+def test_wrong_use_exits_with_2(config_file, arguments, message):
+    arguments = [config_file if a == "TINY" else a for a in arguments]
+    result = launch(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(config_file, tmp_path):
+    arguments = ["--config", config_file, "--workdir", str(tmp_path / "run")]
+
+    # Every file beyond 2 kB fails as on a full disk; the config is smaller, weights are not.
+    result = launch(*arguments, prefix=["bash", "-c", 'ulimit -f 2; exec "$@"', "bash"])
+    assert result.returncode == 1
+    assert "saving" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = launch(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["num_clips"] == 9

@@ -1,0 +1,1 @@
+"""TFDS builders of isolated-sign datasets; `python -m tfds_builders --help` builds one."""

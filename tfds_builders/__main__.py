@@ -1,0 +1,147 @@
+"""Builds a dataset: `python -m tfds_builders DATASET[/CONFIG] --manual_dir SRC --data_dir OUT`.
+
+`tfds build` does the same but needs TensorFlow, so this parses TFDS's arguments and calls the
+builder itself. Progress and logs go to stderr, what was built to stdout. The exit status is 0 when
+the dataset is there, 1 when it could not be built, 2 when the command is wrong.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import io
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import simple_parsing
+import tensorflow_datasets as tfds
+from tensorflow_datasets.scripts.cli import build
+
+from tfds_builders import clip_examples
+
+DATASETS = {"recordings": "tfds_builders.recordings.recordings_dataset_builder"}
+OPTIONS = ("data_dir", "manual_dir", "overwrite")
+
+_log = logging.getLogger("tfds_builders")  # __name__ is "__main__" here
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status; wrong use exits with 2."""
+    logging.basicConfig(format="%(message)s")
+    _log.setLevel(logging.INFO)
+    parser = simple_parsing.ArgumentParser(
+        prog="python -m tfds_builders",
+        description=f"Builds one of: {', '.join(DATASETS)}. Of the options of `tfds build` below, "
+        f"these have effect here: {', '.join(f'--{name}' for name in OPTIONS)}.",
+        allow_abbrev=False,
+    )
+    parser.add_arguments(build.Args, dest="args")
+    args = parser.parse_args(argv).args
+    builder_cls, config = _choose(parser, args)
+    try:
+        _build(builder_cls, config, args)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"Not built. {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Not built: interrupted.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _choose(
+    parser: argparse.ArgumentParser, args: build.Args
+) -> tuple[type[tfds.core.DatasetBuilder], str]:
+    """Returns the builder class and the name of its config, or exits with what is wrong."""
+    given = _flat(dataclasses.asdict(args))
+    default = _flat(dataclasses.asdict(build.Args(positional_datasets=[], datasets=[])))
+    datasets = given.pop("positional_datasets") + given.pop("datasets")
+    for name, value in given.items():
+        if name not in OPTIONS and value != default[name]:
+            parser.error(f"--{name} has no effect here; options: --{', --'.join(OPTIONS)}")
+    if len(datasets) != 1:
+        parser.error(f"expected one dataset, got {len(datasets)}; one of: {', '.join(DATASETS)}")
+    name, _, config = datasets[0].partition("/")
+    if name not in DATASETS:
+        parser.error(f"unknown dataset {name!r}; one of: {', '.join(DATASETS)}")
+    builder_cls = importlib.import_module(DATASETS[name]).Builder
+    configs = list(builder_cls.builder_configs)
+    if config and config not in configs:
+        parser.error(f"unknown config {config!r} of {name}; one of: {', '.join(configs)}")
+    if not args.paths.manual_dir:
+        parser.error(f"--manual_dir is needed. {builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+    return builder_cls, config or configs[0]
+
+
+def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Takes the values out of TFDS's groups of options."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _build(builder_cls: type[tfds.core.DatasetBuilder], config: str, args: build.Args) -> None:
+    manual_dir = Path(args.paths.manual_dir).expanduser()
+    if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
+        problem = "is empty" if manual_dir.is_dir() else "is not a folder"
+        instructions = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
+        raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}")
+
+    def new_builder(data_dir: Path) -> tfds.core.DatasetBuilder:
+        return builder_cls(config=config, data_dir=data_dir, file_format=clip_examples.FILE_FORMAT)
+
+    data_dir = Path(args.paths.data_dir).expanduser()
+    builder = new_builder(data_dir)
+    if args.debug.overwrite or not Path(builder.data_dir).exists():
+        _prepare(new_builder, data_dir, manual_dir)
+    elif builder.is_prepared():
+        _log.info("Built before and left as it is; --overwrite builds it again.")
+    else:
+        raise ValueError(f"{builder.data_dir} is no whole dataset: remove it or use --overwrite.")
+    print(_summary(new_builder(data_dir)))
+
+
+def _prepare(
+    new_builder: Callable[[Path], tfds.core.DatasetBuilder], data_dir: Path, manual_dir: Path
+) -> None:
+    """Builds in a folder of its own, then replaces the old dataset, if any.
+
+    TFDS by itself deletes the old one first, and loses it if the build then fails.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".building_", dir=data_dir) as temporary:
+        builder = new_builder(Path(temporary))
+        # TFDS prints to stdout what it is about to do.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+            )
+        built = Path(builder.data_dir)
+        target = data_dir / built.relative_to(temporary)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target.rename(Path(temporary, "replaced"))
+        built.rename(target)
+
+
+def _summary(builder: tfds.core.DatasetBuilder) -> str:
+    metadata = builder.info.metadata
+    num_labels = builder.info.features["label"].num_classes
+    lines = [f"{builder.name}/{builder.builder_config.name}: {num_labels} labels"]
+    for split, info in builder.info.splits.items():
+        signers = len(metadata["signers"][split]) or "unknown"
+        line = f"  {split}: {info.num_examples} clips, signers: {signers}"
+        if missing := metadata["missing_labels"][split]:
+            line += f", no clip of: {', '.join(missing)}"
+        lines.append(line)
+    lines += [f"splits: {metadata['split_method']}", f"dataset: {builder.data_dir}"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

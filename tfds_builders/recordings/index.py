@@ -1,0 +1,216 @@
+"""Reads what a user's recordings are: from a CSV, or from a folder `LABEL/clip.mp4`."""
+
+import csv
+import dataclasses
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from tfds_builders.clip_examples import Clip
+
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+)
+COLUMNS = ("path", "label", "signer", "split")
+REQUIRED_COLUMNS = COLUMNS[:2]
+SPLIT_NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+}
+
+
+class RecordingsError(ValueError):
+    """What is wrong with a user's recordings, all of it at once, and what to do."""
+
+    def __init__(self, where: str, problems: Sequence[str], advice: str = ""):
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{where}:\n{lines}" + (f"\n{advice}" if advice else ""))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recordings:
+    """The clips, sorted by id (their path, relative to the folder).
+
+    Attributes:
+      clips: every clip.
+      split_of: clip id to `train`, `validation` or `test`; empty if the user doesn't say.
+      ignored: paths of the files that aren't videos.
+    """
+
+    clips: list[Clip]
+    split_of: dict[str, str] = dataclasses.field(default_factory=dict)
+    ignored: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    line: int
+    path: str
+    label: str
+    signer: str = ""
+    split: str = ""
+
+
+def read(folder: Path) -> Recordings:
+    """Reads the recordings in `folder`: its CSV if it has one at its top, else its subfolders.
+
+    Raises:
+      RecordingsError: something is wrong with them; the message lists every problem.
+    """
+    files = [path for path in folder.iterdir() if path.is_file() and _shown(path.name)]
+    tables = sorted(path for path in files if path.suffix.lower() == ".csv")
+    if len(tables) > 1:
+        raise RecordingsError(
+            str(folder), [p.name for p in tables], "Expected one CSV at most: remove the others."
+        )
+    recordings = read_csv(tables[0]) if tables else read_folder(folder)
+    if not recordings.clips:
+        raise RecordingsError(
+            str(tables[0] if tables else folder),
+            ["no clips found"],
+            "Expected videos as LABEL/clip.mp4, or a CSV with the columns "
+            "path,label[,signer][,split].",
+        )
+    return recordings
+
+
+def read_folder(folder: Path) -> Recordings:
+    """Reads `LABEL/**/clip.mp4`. Hidden files are passed over; signers stay unknown."""
+    clips, ignored, problems = [], [], []
+    for path in _files(folder):
+        name = path.relative_to(folder).as_posix()
+        label = name.split("/")[0].strip()
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            ignored.append(name)
+        elif path.parent == folder:
+            problems.append(f"{name}: not in a folder named as its label")
+        elif problem := _unstorable(label) or _unstorable(name):
+            problems.append(f"{name!r}: {problem}")
+        else:
+            clips.append(Clip(name, path, label))
+    if problems:
+        raise RecordingsError(str(folder), problems, "Expected LABEL/clip.mp4.")
+    return Recordings(sorted(clips, key=lambda clip: clip.id), ignored=sorted(ignored))
+
+
+def read_csv(table: Path) -> Recordings:
+    """Reads a UTF-8 CSV with a header and the columns `path,label[,signer][,split]`.
+
+    Paths are relative to the CSV's folder and stay inside it. `signer` and `split` are given for
+    all rows or for none.
+    """
+    problems: list[tuple[int, str]] = []
+    rows = _rows(table, problems)
+    for row in rows:
+        problems += [(row.line, problem) for problem in _row_problems(row, table.parent)]
+    problems += _duplicates(rows) + _blanks(rows, "signer") + _blanks(rows, "split")
+    if problems:
+        raise RecordingsError(str(table), [f"line {n}: {text}" for n, text in sorted(problems)])
+    rows.sort(key=lambda row: _id(row.path))
+    return Recordings(
+        [Clip(_id(row.path), table.parent / row.path, row.label, row.signer) for row in rows],
+        {_id(row.path): SPLIT_NAMES[row.split] for row in rows if row.split},
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files below `folder` that aren't hidden; linked folders are entered, loops are not."""
+    for here, subfolders, names in os.walk(folder, followlinks=True):
+        real = Path(here).resolve()
+        loops = {s for s in subfolders if Path(here, s).resolve() in (real, *real.parents)}
+        subfolders[:] = [s for s in subfolders if _shown(s) and s not in loops]
+        yield from (Path(here, name) for name in names if _shown(name))
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".")
+
+
+def _rows(table: Path, problems: list[tuple[int, str]]) -> list[_Row]:
+    rows = []
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(table, header)
+            for fields in reader:
+                values = [field.strip() for field in fields]
+                if not any(values):
+                    continue
+                if len(values) == len(header):
+                    rows.append(_Row(reader.line_num, **dict(zip(header, values, strict=True))))
+                else:
+                    text = f"{len(values)} fields, {len(header)} expected"
+                    problems.append((reader.line_num, text))
+    except UnicodeDecodeError as error:
+        raise RecordingsError(str(table), [f"not UTF-8: {error}"], "Save it as UTF-8.") from error
+    except csv.Error as error:
+        raise RecordingsError(str(table), [f"line {reader.line_num}: {error}"]) from error
+    return rows
+
+
+def _check_header(table: Path, header: list[str]) -> None:
+    problems = [f"unknown column {name!r}" for name in header if name not in COLUMNS]
+    problems += [f"no column {name!r}" for name in REQUIRED_COLUMNS if name not in header]
+    problems += [f"column {name!r} twice" for name in COLUMNS if header.count(name) > 1]
+    if problems:
+        advice = f"The first line names the columns, with commas between: {','.join(COLUMNS)}"
+        raise RecordingsError(str(table), problems, f"{advice} (the last two may be left out).")
+
+
+def _row_problems(row: _Row, folder: Path) -> Iterator[str]:
+    if not row.label:
+        yield "no label"
+    for value in (row.label, row.path, row.signer):
+        if problem := _unstorable(value):
+            yield f"{value!r}: {problem}"
+    if not row.path:
+        yield "no path"
+    elif _leaves_folder(row.path):
+        yield f"path leaves the CSV's folder: {row.path}"
+    # Not Path.is_file, which raises on a name that is too long.
+    elif not os.path.isfile(folder / row.path):
+        yield f"no such file: {row.path}"
+    if row.split and row.split not in SPLIT_NAMES:
+        yield f"unknown split {row.split!r}; valid: {', '.join(SPLIT_NAMES)}"
+
+
+def _leaves_folder(path: str) -> bool:
+    kinds = PurePosixPath(path), PureWindowsPath(path)
+    return any(kind.anchor or ".." in kind.parts for kind in kinds)
+
+
+def _unstorable(name: str) -> str:
+    """Why a name can't be stored: label names are kept as lines of a UTF-8 text file."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "the name isn't UTF-8"
+    return "line break in the name" if len(name.splitlines()) > 1 else ""
+
+
+def _duplicates(rows: list[_Row]) -> list[tuple[int, str]]:
+    lines = defaultdict(list)
+    for row in rows:
+        if row.path:
+            lines[_id(row.path)].append(row.line)
+    return [
+        (line, f"same path as line {first}: {path}")
+        for path, (first, *others) in lines.items()
+        for line in others
+    ]
+
+
+def _blanks(rows: list[_Row], column: str) -> list[tuple[int, str]]:
+    blank = [row.line for row in rows if not getattr(row, column)]
+    if len(blank) == len(rows):
+        return []
+    return [(line, f"no {column}; give it in every row or in none") for line in blank]
+
+
+def _id(path: str) -> str:
+    return PurePosixPath(path).as_posix()

@@ -1,0 +1,41 @@
+"""Builder of a dataset out of a user's own recordings."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from tfds_builders import clip_examples
+from tfds_builders.recordings import index, splits
+
+_log = logging.getLogger(__name__)
+
+
+class Builder(tfds.core.ShardBasedBuilder):
+    """Builds `recordings/frames` or `recordings/original`; README.md says out of what."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = clip_examples.CONFIGS
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "--manual_dir is a folder of videos: either LABEL/clip.mp4, or with one CSV at its top "
+        "whose columns are path,label[,signer][,split]."
+    )
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=clip_examples.features(self.builder_config.name),
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Sequence[tfds.core.split_builder.ExampleGeneratorFn]]:
+        recordings = index.read(Path(dl_manager.manual_dir))
+        if ignored := recordings.ignored:
+            some = ", ".join(ignored[:5]) + (", …" if len(ignored) > 5 else "")
+            _log.info("%d file(s) left out, no videos: %s", len(ignored), some)
+        clips_of, method = splits.make(recordings)
+        self.info.features["label"].names = sorted({clip.label for clip in recordings.clips})
+        self.info.metadata.update(clip_examples.split_metadata(clips_of, method))
+        return clip_examples.shard_iterators(clips_of, self.builder_config.name)

@@ -1,0 +1,166 @@
+"""Divides recordings into train, validation and test."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfds_builders.clip_examples import Clip
+from tfds_builders.recordings.index import Recordings, RecordingsError
+
+SPLITS = ("train", "validation", "test")
+VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2  # of the clips
+SEED = 0
+DRAWS = 1000  # divisions of the signers that are tried
+
+Splits = dict[str, list[Clip]]
+
+
+def make(recordings: Recordings) -> tuple[Splits, str]:
+    """Returns the clips of each split, and in words how they were divided.
+
+    The user's own division if there is one, else by signer if all signers are known, else a draw
+    for each label. The same recordings always give the same splits.
+
+    Raises:
+      RecordingsError: no division, or not the user's, is fit to train and to test on.
+    """
+    clips = recordings.clips
+    if recordings.split_of:
+        splits = _grouped(clips, [recordings.split_of[clip.id] for clip in clips])
+        method = "as the CSV's column split says"
+        advice = "Correct the column split, or leave it out to have the splits made."
+    elif all(clip.signer for clip in clips):
+        splits = by_signer(clips)
+        method = f"by signer (seed {SEED}), no signer is in two splits"
+        advice = "Record these signs with more signers, leave them out, or give a column split."
+    else:
+        splits = by_label(clips)
+        method = (
+            f"drawn for each label (seed {SEED}); signers unknown, so the same person may be in "
+            "several splits"
+        )
+        advice = ""
+    if problems := [*_missing_splits(splits), *_lone_labels(splits), *_shared_signers(splits)]:
+        raise RecordingsError(f"Splits {method}", problems, advice)
+    return splits, method
+
+
+def by_signer(clips: list[Clip]) -> Splits:
+    """Gives whole signers to each split, so that test tells how well unseen people are read.
+
+    Of many random divisions it takes the one that leaves the fewest labels out of a split, and
+    of these the one nearest to the shares.
+    """
+    signers = sorted({clip.signer for clip in clips})
+    if len(signers) < len(SPLITS):
+        raise RecordingsError(
+            "Splits by signer",
+            [f"{len(signers)} signer(s): {', '.join(signers)}"],
+            f"Expected at least {len(SPLITS)}, one a split. Record more signers, give a column "
+            "split, or leave the column signer out to have each label's clips drawn.",
+        )
+    labels = sorted({clip.label for clip in clips})
+    row = {signer: i for i, signer in enumerate(signers)}
+    column = {label: i for i, label in enumerate(labels)}
+    counts = np.zeros((len(signers), len(labels)), int)
+    for clip in clips:
+        counts[row[clip.signer], column[clip.label]] += 1
+    rng = random.Random(SEED)
+    draws = (_draw(counts.sum(axis=1).tolist(), rng) for _ in range(DRAWS))
+    best = min(draws, key=lambda split_of: _cost(counts, split_of))
+    return _grouped(clips, [SPLITS[best[row[clip.signer]]] for clip in clips])
+
+
+def _draw(sizes: list[int], rng: random.Random) -> np.ndarray:
+    """Draws for each signer an index into SPLITS: test and validation are filled, train is left.
+
+    Args:
+      sizes: clips of each signer.
+      rng: source of the draw.
+    """
+    order = rng.sample(range(len(sizes)), len(sizes))
+    split_of = np.zeros(len(sizes), int)
+    for split, share, left_over in ((2, TEST_SHARE, 2), (1, VALIDATION_SHARE, 1)):
+        target, filled = share * sum(sizes), 0
+        while len(order) > left_over:
+            size = sizes[order[-1]]
+            if filled and abs(filled + size - target) >= abs(filled - target):
+                break
+            split_of[order.pop()] = split
+            filled += size
+    return split_of
+
+
+def _cost(counts: np.ndarray, split_of: np.ndarray) -> tuple[int, int, float]:
+    """Labels that make a division useless, labels missing in a split, distance from the shares."""
+    per_split = np.stack([counts[split_of == split].sum(axis=0) for split in range(len(SPLITS))])
+    present = per_split > 0
+    lone = ~present[0] | (present.sum(axis=0) == 1)
+    shares = per_split.sum(axis=1) / counts.sum()
+    distance = abs(shares[1] - VALIDATION_SHARE) + abs(shares[2] - TEST_SHARE)
+    return int(lone.sum()), int((~present).sum()), float(distance)
+
+
+def by_label(clips: list[Clip]) -> Splits:
+    """Draws validation and test clips of each label, at least one of each."""
+    of_label = defaultdict(list)
+    for clip in clips:
+        of_label[clip.label].append(clip)
+    few = [f"{label}: {len(c)} clip(s)" for label, c in sorted(of_label.items()) if len(c) < 3]
+    if few:
+        raise RecordingsError(
+            "Splits drawn for each label",
+            few,
+            "Expected at least 3 clips of each label, one a split. Record more, leave these labels "
+            "out, or give a CSV with the column split.",
+        )
+    split_of = {}
+    for label, own in of_label.items():
+        # Seeded for each label: a new label doesn't change the others' draw.
+        order = random.Random(f"{SEED}/{label}").sample(own, len(own))
+        num_test = max(1, round(TEST_SHARE * len(own)))
+        num_held_out = num_test + max(1, round(VALIDATION_SHARE * len(own)))
+        for i, clip in enumerate(order):
+            split = "test" if i < num_test else "validation" if i < num_held_out else "train"
+            split_of[clip.id] = split
+    return _grouped(clips, [split_of[clip.id] for clip in clips])
+
+
+def _grouped(clips: list[Clip], split_of: Iterable[str]) -> Splits:
+    splits: Splits = {split: [] for split in SPLITS}
+    for clip, split in zip(clips, split_of, strict=True):
+        splits[split].append(clip)
+    return splits
+
+
+def _missing_splits(splits: Splits) -> list[str]:
+    return [f"no clip in {split}" for split, clips in splits.items() if not clips]
+
+
+def _lone_labels(splits: Splits) -> list[str]:
+    found = _where(splits, "label")
+    return [
+        f"label {label}: only in {' and '.join(where)}"
+        for label, where in sorted(found.items())
+        if "train" not in where or len(where) == 1
+    ]
+
+
+def _shared_signers(splits: Splits) -> list[str]:
+    found = _where(splits, "signer")
+    return [
+        f"signer {signer}: in {' and '.join(where)}"
+        for signer, where in sorted(found.items())
+        if signer and len(where) > 1
+    ]
+
+
+def _where(splits: Splits, field: str) -> dict[str, list[str]]:
+    """Values of a field of Clip, each with the splits that it occurs in."""
+    found = defaultdict(list)
+    for split, clips in splits.items():
+        for value in {getattr(clip, field) for clip in clips}:
+            found[value].append(split)
+    return found
