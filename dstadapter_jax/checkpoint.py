@@ -6,6 +6,7 @@ frozen backbone isn't among them. The newest two are kept and the best by `val_t
 """
 
 import pathlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -15,6 +16,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 METRIC = "val_top1"
+BOOKKEEPING = 1_000_000  # bytes of a checkpoint beside its arrays, rounded up
 # Of the metadata; raised when a field that loading needs changes its meaning.
 FORMAT_VERSION = 1
 
@@ -94,6 +96,7 @@ class Checkpointer:
                 return
             with _teaching(f"replacing step {step} in {self.folder}"):
                 self._manager.delete(step)
+        self._check_space(step, (trainable, optimizer))
         with _teaching(f"saving step {step} to {self.folder}"):
             self._manager.save(
                 step,
@@ -105,6 +108,17 @@ class Checkpointer:
                 ),
                 metrics=metrics,
                 force=True,
+            )
+
+    def _check_space(self, step: int, arrays: Any) -> None:
+        """Out of space half-way, Orbax would print a stack trace for each file."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + BOOKKEEPING
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise CheckpointError(
+                f"saving step {step} to {self.folder}: needs {needed / 1e6:.1f} MB,"
+                f" {free / 1e6:.1f} MB are free. Earlier checkpoints are as they were:"
+                " make room, then start again."
             )
 
     def wait(self) -> None:

@@ -1,4 +1,5 @@
 import builtins
+import gc
 import os
 import pickle
 import sys
@@ -371,3 +372,16 @@ def test_no_thread_or_file_is_left_open(tmp_path, clip, decoder):
     for _ in range(20):
         read_all()
     assert open_things() == before
+
+
+def test_frames_are_freed_at_once(clip):
+    # A frame in a reference cycle would stay until the cyclic collector runs, if ever.
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in iter_frames(clip):
+            pass
+        left = [o for o in gc.get_objects() if isinstance(o, av.VideoFrame)]
+    finally:
+        gc.enable()
+    assert len(left) <= 2  # the first, whose orientation was looked at, and the last pixels
