@@ -11,17 +11,27 @@ from ml_collections import ConfigDict
 from dstadapter_jax.model import ModelConfig
 from dstadapter_jax.preprocess import PreprocessConfig
 
-
-# The published backbones: sizes, clips per device, OpenAI's weights.
+# The published backbones: sizes, clips per device, and OpenAI's weights as safetensors: file and
+# commit on the Hugging Face hub.
 VARIANTS = {
-    "vit_b16": (ModelConfig.vit_b16, 16, "hf:TODO"),
-    "vit_l14": (ModelConfig.vit_l14, 8, "hf:openai/clip-vit-large-patch14/model.safetensors"),
+    "vit_b16": (
+        ModelConfig.vit_b16,
+        16,
+        "hf:timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors",
+        "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+    ),
+    "vit_l14": (
+        ModelConfig.vit_l14,
+        8,
+        "hf:openai/clip-vit-large-patch14/model.safetensors",
+        "32bd64288804d66eefd0ccbe215aa642df71cc41",
+    ),
 }
 
 
 def get_config(variant: str = "vit_b16") -> ConfigDict:
     """The common recipe; an experiment sets at least the dataset and its number of classes."""
-    sizes, batch_size, pretrained = VARIANTS[variant]
+    sizes, batch_size, pretrained, revision = VARIANTS[variant]
     config = ConfigDict()
     config.seed = 0  # of weights, dropout, shuffling and augmentation
 
@@ -30,8 +40,9 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.model.dtype = "bfloat16"  # mixed precision, as the reference; float32 is faster on CPUs
 
     # Backbone: path of a .safetensors or .npz file or hf:REPO[/FILE]; empty = random, for tests.
-    config.pretrained = ""
-    config.pretrained_revision = ""  # commit of the Hugging Face repository
+    config.pretrained = pretrained
+    config.pretrained_revision = revision  # commit of the Hugging Face repository
+    config.resize_positions = False  # whether to fit positions of another resolution, bicubically
     config.tune = "adapter"  # what is trained: adapter | head | full
 
     config.num_epochs = 100

@@ -1,7 +1,7 @@
 """Evaluates a checkpoint: `python -m dstadapter_jax.evaluate --workdir DIR [--split test]`.
 
-The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; the confusion
-matrix is drawn to `DIR/confusion_SPLIT.png`.
+The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; beside it go the
+confusion matrix, `DIR/confusion_SPLIT.png`, and each clip's scores, `DIR/scores_SPLIT.npz`.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def evaluate(
 
     Args:
         recogniser: Of the run that `workdir` holds.
-        workdir: Where `eval_SPLIT.json` and `confusion_SPLIT.png` go.
+        workdir: Where the results go.
         split: `train`, `validation` or `test`.
         data_dir: Where the dataset is now, if not where training found it.
 
@@ -119,6 +119,7 @@ def evaluate(
     draw_confusion(
         workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
     )
+    np.savez(workdir / f"scores_{split}.npz", **dataclasses.asdict(scores))
     (workdir / f"eval_{split}.json").write_text(json.dumps(result) + "\n")
     return result
 

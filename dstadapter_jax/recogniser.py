@@ -17,6 +17,8 @@ from dstadapter_jax.preprocess import PreprocessConfig, normalize
 from dstadapter_jax.pretrained import file_sha256, load_weights, resolve_source
 from dstadapter_jax.sharding import batch_sharding, make_mesh, replicated
 
+logger = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
@@ -50,8 +52,8 @@ def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, Backbone]:
     if not source:
         return model, Backbone()
     path = resolve_source(source, revision or None)
-    loaded = load_weights(model, path)
-    logging.info("backbone %s: %s", path, loaded)
+    loaded = load_weights(model, path, resize_positions=config["resize_positions"])
+    logger.info("backbone %s: %s", source, loaded)
     if not source.startswith("hf:"):
         source = str(path.absolute())
     return model, Backbone(source, revision, file_sha256(path))

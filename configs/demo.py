@@ -1,0 +1,37 @@
+"""The demo's run: eight drawn signs on a laptop's CPU, in `python -m dstadapter_jax.demo`.
+
+    python launch.py --config configs/demo.py --workdir DIR --config.data.dir=demo/data
+
+What differs from the recipe, and why: a network and input small enough for two cores; a higher rate
+for fewer, shorter epochs; milder crops, since at 64x64 an eighth of the picture shows no hands; no
+flips, since the drawn signers are right- and left-handed as it is.
+"""
+
+import pathlib
+
+from ml_collections import ConfigDict
+
+import dstadapter_jax
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    """What differs from the common recipe."""
+    config = common.get_config()
+    config.model.update(num_classes=8, input_resolution=64, patch_size=16, width=96, layers=4)
+    config.model.heads = 6
+    config.model.dtype = "float32"
+    # Trained on still frames by `python -m dstadapter_jax.demo.stills`, for want of CLIP here.
+    package = pathlib.Path(dstadapter_jax.__file__).parent
+    config.pretrained = str(package / "demo" / "backbone.safetensors")
+    config.pretrained_revision = ""
+    config.num_epochs = 20
+    config.optimizer.learning_rate = 5e-3
+    config.log_every_steps = 10
+    config.data.name = "recordings/frames"
+    config.data.num_threads = 4
+    config.preprocess.randaugment_layers = 2
+    config.preprocess.randaugment_magnitude = 5
+    config.preprocess.crop_area = (0.6, 1.0)
+    config.preprocess.flip_probability = 0.0
+    return config

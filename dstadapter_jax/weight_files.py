@@ -1,0 +1,183 @@
+"""Files of weights: found or fetched, identified, and read as name -> array."""
+
+import contextlib
+import hashlib
+import pickle
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from safetensors import SafetensorError, safe_open
+
+# Published in github.com/openai/CLIP, clip/clip.py, as part of each file's address.
+OPENAI_SHA256 = {
+    "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f": "ViT-B/16",
+    "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836": "ViT-L/14",
+    "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02": "ViT-L/14@336px",
+}
+# What the readers raise for files that are truncated, garbled or of another format.
+_DAMAGE = (ValueError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile, zlib.error)
+
+
+class WeightsError(ValueError):
+    """A weights source that can't be fetched or read, or doesn't fit the model."""
+
+
+def resolve_source(source: str | Path, revision: str | None = None) -> Path:
+    """The local file of a weights source, fetched from the Hugging Face hub if it lies there.
+
+    Args:
+        source: A path, or `hf:OWNER/REPO[/FILE]`, FILE being `model.safetensors` by default.
+        revision: Commit, tag or branch of a source `hf:…`, the branch `main` by default; a full
+            commit hash pins the file. A path has none and ignores it.
+
+    Raises:
+        WeightsError: The source is malformed or can't be fetched.
+        FileNotFoundError: There is no such file.
+    """
+    if isinstance(source, str) and source.startswith("hf:"):
+        return _fetch(source, revision)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{source}: expected a file of weights, found"
+            f" {'a folder' if path.is_dir() else 'nothing'}; give a file or hf:OWNER/REPO/FILE."
+        )
+    return path
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits: the identity of a backbone."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def open_weights(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Opens a file as name -> array; safetensors and npz files are read tensor by tensor.
+
+    No format here runs code from the file.
+
+    Raises:
+        WeightsError: The file is damaged or of a format that can't be read here; also raised by
+            the block under `with`, at the tensor that turns out to be damaged.
+    """
+    readers = {".safetensors": _open_safetensors, ".npz": _open_npz}
+    readers |= dict.fromkeys((".pt", ".pth", ".bin"), _open_torch)
+    if path.suffix not in readers:
+        raise WeightsError(f"{path}: expected a name that ends in {', '.join(readers)}.")
+    try:
+        with readers[path.suffix](path) as tensors:
+            yield tensors
+    except WeightsError:
+        raise
+    except OSError as error:
+        raise WeightsError(f"{path}: can't be read ({_first_line(error)}).") from error
+    except _DAMAGE as error:
+        raise WeightsError(
+            f"{path}: damaged, or not a {path.suffix} file ({_first_line(error)}); fetch it again."
+        ) from error
+
+
+def _fetch(source: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download  # a fifth of a second: only where it's needed
+
+    match = re.fullmatch(r"hf:([^/]+/[^/]+)(?:/(.+))?", source)
+    if match is None:
+        raise WeightsError(f"{source}: expected hf:OWNER/REPO or hf:OWNER/REPO/FILE.")
+    repo, file = match[1], match[2] or "model.safetensors"
+    try:
+        return Path(hf_hub_download(repo, file, revision=revision))
+    except Exception as error:  # the client's errors share no base class
+        raise WeightsError(
+            f"{source} at revision {revision or 'main'}: not fetched ({_first_line(error)})."
+            " Check the name and the connection, or download the file and give its path."
+        ) from error
+
+
+class _Safetensors(Mapping[str, np.ndarray]):
+    """An open safetensors file, read where asked: CLIP's text tower, unused, stays on disk."""
+
+    def __init__(self, file: Any):
+        self._file = file
+        self._names = dict.fromkeys(file.keys())
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@contextlib.contextmanager
+def _open_safetensors(path: Path) -> Iterator[Mapping[str, Any]]:
+    with safe_open(path, framework="numpy") as file:
+        yield _Safetensors(file)
+
+
+@contextlib.contextmanager
+def _open_npz(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open("rb") as file:  # NumPy leaves a damaged file open, were it given the path
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise WeightsError(f"{path}: expected an archive of numpy.savez, found one array.")
+        yield archive
+
+
+@contextlib.contextmanager
+def _open_torch(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path}: files of PyTorch are read where PyTorch is installed, and it isn't. Install"
+            " it (pip install torch), or convert the file on a machine that has it, with"
+            " safetensors.torch.save_file(state_dict, 'weights.safetensors')."
+        ) from error
+    state = _load_torch(torch, path)
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{path}: expected a state_dict, found a {type(state).__name__}.")
+    yield {
+        # NumPy has no bfloat16 to take from PyTorch.
+        name: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        for name, tensor in state_dict_level(state).items()
+        if isinstance(tensor, torch.Tensor)
+    }
+
+
+def _load_torch(torch: Any, path: Path) -> Any:
+    if file_sha256(path) in OPENAI_SHA256:
+        # TorchScript is code: run where the file is known to the last bit.
+        return torch.jit.load(path, map_location="cpu").state_dict()
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # its text tells how to load the file all the same
+        raise WeightsError(
+            f"{path}: damaged, or holds more than tensors, which is not loaded since it could run"
+            " code. Save the state_dict alone, where the file comes from."
+        ) from error
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path}: damaged, or a TorchScript archive other than those of OpenAI's CLIP"
+            f" {', '.join(OPENAI_SHA256.values())} ({_first_line(error).split('. ')[0]})."
+        ) from error
+
+
+def state_dict_level(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The level that holds the weights: below `state_dict` in checkpoints of MMEngine."""
+    inner = tensors.get("state_dict")
+    return inner if isinstance(inner, Mapping) else tensors
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
