@@ -16,6 +16,7 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.evaluate import evaluate, score_split
@@ -279,7 +280,7 @@ def _train(run: Run, checkpoints: Checkpointer, log: MetricsLog, stop: StopReque
         total=run.total_steps, initial=run.step, desc="train", unit="step", disable=None
     )
     started, since = time.monotonic(), run.step
-    with progress:
+    with progress, logging_redirect_tqdm():
         while run.step < run.total_steps or not run.validated:
             stop.check()
             if not run.validated:

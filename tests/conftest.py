@@ -15,6 +15,7 @@ from clips import write_clip
 from ml_collections import ConfigDict
 
 from configs import common
+from dstadapter_jax.train import train_and_evaluate
 from tfds_builders import __main__ as tfds_builders
 
 SIGNERS, LABELS, TAKES = 5, 3, 3
@@ -51,8 +52,7 @@ def data_dir(recordings: pathlib.Path, tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
-@pytest.fixture
-def config(data_dir: pathlib.Path) -> ConfigDict:
+def tiny_config(data_dir: pathlib.Path) -> ConfigDict:
     """A network of 33,667 parameters for four epochs of six steps."""
     config = common.get_config()
     config.model.update(
@@ -66,3 +66,17 @@ def config(data_dir: pathlib.Path) -> ConfigDict:
     config.data.name, config.data.dir = "recordings/frames", str(data_dir)
     config.data.num_threads = 2
     return config
+
+
+@pytest.fixture
+def config(data_dir: pathlib.Path) -> ConfigDict:
+    """The tests' config, for a test to change."""
+    return tiny_config(data_dir)
+
+
+@pytest.fixture(scope="session")
+def run_dir(data_dir: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The workdir of a whole run that nothing stopped; not to be changed."""
+    workdir = tmp_path_factory.mktemp("runs") / "unbroken"
+    train_and_evaluate(tiny_config(data_dir), workdir)
+    return workdir

@@ -4,9 +4,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -36,19 +33,6 @@ def trainable_of(workdir: pathlib.Path, config, step: int) -> dict:
     _, like, _ = partition(model, config.tune)
     with Checkpointer(workdir, read_only=True) as checkpoints:
         return checkpoints.restore_trainable(step, like)
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """The workdir of a run that nothing stopped; made by the first test that asks."""
-    return tmp_path_factory.mktemp("runs") / "unbroken"
-
-
-@pytest.fixture
-def run_dir(unbroken, config):
-    if not unbroken.exists():
-        train_and_evaluate(config, unbroken)
-    return unbroken
 
 
 def test_a_run_leaves_what_the_interface_promises(run_dir, config):
@@ -239,71 +223,3 @@ def test_steps_and_workdirs_that_are_not_there(run_dir, tmp_path):
         Recogniser.load(run_dir, "7")
     with pytest.raises(CheckpointError, match="no checkpoints in it"):
         Recogniser.load(tmp_path)
-
-
-def launch(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*prefix, sys.executable, str(ROOT / "launch.py"), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        timeout=300,
-    )
-
-
-@pytest.fixture
-def config_file(config, tmp_path) -> str:
-    """The test's config as a file, as `launch.py` wants it."""
-    path = tmp_path / "tiny.py"
-    path.write_text(
-        "from ml_collections import ConfigDict\n\n"
-        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
-    )
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--config", "configs/none.py", "--workdir", "x"], "configs/none.py"),
-        (["--config", "TINY", "--workdir", "x", "--config.model.widht=4"], 'Did you mean "width"'),
-        (["--config", "TINY", "--workdir", "x", "--config.seed=a"], "seed"),
-        (["--config", "TINY"], "both --config and --workdir"),
-    ],
-)
-def test_wrong_use_exits_with_2(config_file, arguments, message):
-    arguments = [config_file if a == "TINY" else a for a in arguments]
-    result = launch(*arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not result.stdout
-
-
-def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(config_file, tmp_path):
-    # A real file system of 1.5 MB, which the third checkpoint does not fit into; it is ours
-    # alone, thanks to a mount namespace.
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = f'mount -t tmpfs -o size=1500k none {small} && exec "$@"'
-    namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
-    probe = subprocess.run([*namespace, "true"], capture_output=True, check=False)
-    if probe.returncode:
-        pytest.skip(f"no mount namespaces here: {probe.stderr.decode()}")
-    keep = f'"$@"; status=$?; cp -r {small}/run {tmp_path}/kept; exit $status'
-    result = launch(
-        *("--config", config_file, "--workdir", str(small / "run")),
-        prefix=[*namespace, "sh", "-c", keep, "sh"],
-    )
-    assert result.returncode == 1
-    assert "MB are free. Earlier checkpoints are as they were" in result.stderr
-    assert "Traceback" not in result.stderr
-    steps = [int(path.name) for path in (tmp_path / "kept/checkpoints").iterdir()]
-    assert steps
-    assert max(steps) < 24
-
-    result = launch("--config", config_file, "--workdir", str(tmp_path / "kept"))
-    assert result.returncode == 0, result.stderr
-    assert f"going on from step {max(steps)}" in result.stderr
-    assert json.loads(result.stdout.splitlines()[-1])["num_clips"] == 9

@@ -1,0 +1,172 @@
+"""The commands as users type them: output, exit status, messages instead of stack traces."""
+
+import json
+import os
+import pathlib
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Sequence
+
+import pytest
+
+from dstadapter_jax import evaluate, predict
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def lines_of(capsys: pytest.CaptureFixture) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_evaluate_prints_and_writes_one_object(run_dir, capsys):
+    assert evaluate.main(["--workdir", str(run_dir), "--split", "validation"]) == 0
+    (printed,) = lines_of(capsys)
+    assert printed == json.loads((run_dir / "eval_validation.json").read_text())
+    assert printed["split"] == "validation"
+    assert printed["step"] in (12, 24)
+    assert set(printed) >= {"top1", "top5", "mean_class_accuracy", "num_clips", "views"}
+
+
+def test_evaluate_refuses_a_dataset_of_other_labels(run_dir, tmp_path, data_dir):
+    other = tmp_path / "recordings" / "frames" / "1.0.0"
+    other.parent.mkdir(parents=True)
+    subprocess.run(["cp", "-r", data_dir / "recordings/frames/1.0.0", other], check=True)
+    (other / "label.labels.txt").write_text("sign 0\nsign 2\nsign 1\n")
+    with pytest.raises(ValueError, match=r"labels aren't those .* expected 3 \(sign 0, sign 1"):
+        evaluate.main(["--workdir", str(run_dir), "--data_dir", str(tmp_path)])
+
+
+def test_predict_answers_for_each_video_and_fails_at_the_end(run_dir, recordings, capsys, tmp_path):
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    good = str(recordings / "s0_l0_t0.mp4")
+    assert predict.main(["--workdir", str(run_dir), good, str(empty), "none.mp4", good]) == 1
+    first, second, third, fourth = lines_of(capsys)
+    assert first == fourth
+    assert first["video"] == good
+    assert {entry["label"] for entry in first["predictions"]} == {"sign 0", "sign 1", "sign 2"}
+    assert second == {"video": str(empty), "error": "is empty (0 bytes)"}
+    assert "No such file" in third["error"]
+    assert predict.main(["--workdir", str(run_dir), good]) == 0
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_folder_that_is_no_workdir(command, tmp_path):
+    videos = ["clip.mp4"] if command == "predict" else []
+    result = subprocess.run(
+        [sys.executable, "-m", f"dstadapter_jax.{command}", "--workdir", str(tmp_path), *videos],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert re.fullmatch(
+        r"error: .*no checkpoints in it; expected a run's --workdir.\n", result.stderr
+    )
+
+
+def launch(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*prefix, sys.executable, str(ROOT / "launch.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def config_file(config, tmp_path) -> str:
+    """The test's config as a file, as `launch.py` wants it."""
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n\n"
+        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "configs/none.py", "--workdir", "x"], "configs/none.py"),
+        (["--config", "TINY", "--workdir", "x", "--config.model.widht=4"], 'Did you mean "width"'),
+        (["--config", "TINY", "--workdir", "x", "--config.seed=a"], "seed"),
+        (["--config", "TINY"], "both --config and --workdir"),
+    ],
+)
+def test_wrong_use_exits_with_2(config_file, arguments, message):
+    arguments = [config_file if a == "TINY" else a for a in arguments]
+    result = launch(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_on_a_terminal_it_shows_progress_and_stops_when_asked(
+    config_file, tmp_path, signum, status
+):
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 100))
+    arguments = ("--config", config_file, "--workdir", str(tmp_path / "run"))
+    child = subprocess.Popen(
+        [sys.executable, str(ROOT / "launch.py"), *arguments, "--config.num_epochs=400"],
+        stdout=slave,
+        stderr=slave,
+        cwd=ROOT,
+    )
+    os.close(slave)
+    seen = b""
+    while not re.search(rb"train:.*\d+/2400", seen):
+        seen += os.read(master, 4096)
+    child.send_signal(signum)
+    while chunk := _read(master):
+        seen += chunk
+    assert child.wait(timeout=60) == status
+    assert b"the same command goes on from there" in seen
+    assert b"Traceback" not in seen
+    assert list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # how Linux tells that the other side has gone
+        return b""
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(config_file, tmp_path):
+    # A real file system of 1.5 MB, which the third checkpoint does not fit into; it is ours
+    # alone, thanks to a mount namespace.
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = f'mount -t tmpfs -o size=1500k none {small} && exec "$@"'
+    namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    probe = subprocess.run([*namespace, "true"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"no mount namespaces here: {probe.stderr.decode()}")
+    keep = f'"$@"; status=$?; cp -r {small}/run {tmp_path}/kept; exit $status'
+    result = launch(
+        *("--config", config_file, "--workdir", str(small / "run")),
+        prefix=[*namespace, "sh", "-c", keep, "sh"],
+    )
+    assert result.returncode == 1
+    assert "MB are free. Earlier checkpoints are as they were" in result.stderr
+    assert "Traceback" not in result.stderr
+    steps = [int(path.name) for path in (tmp_path / "kept/checkpoints").iterdir()]
+    assert steps
+    assert max(steps) < 24
+
+    result = launch("--config", config_file, "--workdir", str(tmp_path / "kept"))
+    assert result.returncode == 0, result.stderr
+    assert f"going on from step {max(steps)}" in result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["num_clips"] == 9
