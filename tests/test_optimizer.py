@@ -18,7 +18,7 @@ from dstadapter_jax.optimizer import (
     partition,
     roles,
 )
-from dstadapter_jax.train import TrainState, make_train_step
+from dstadapter_jax.train_step import TrainState, make_train_step
 
 GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "tiny_model.npz")
 META = json.loads(str(GOLDEN["meta/json"]))

@@ -17,11 +17,11 @@ CHILD = """
 import json, sys
 import jax, numpy as np
 from ml_collections import ConfigDict
-from dstadapter_jax.train import Run
+from dstadapter_jax.run import Run
 config = ConfigDict(json.loads(sys.argv[1]))
 run = Run(config, __import__("pathlib").Path(sys.argv[2]))
 for _ in range(3):
-    run.update(jax.random.key(0))
+    run.update()
 run.batches.close()
 leaves = jax.tree.leaves((run.state.trainable, run.frozen))
 split = sum(not leaf.sharding.is_fully_replicated for leaf in leaves)

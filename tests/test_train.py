@@ -17,7 +17,8 @@ from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
 from dstadapter_jax.recogniser import Recogniser, build_model
-from dstadapter_jax.train import Run, train_and_evaluate
+from dstadapter_jax.run import Run
+from dstadapter_jax.train import train_and_evaluate
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMES = ("clips_per_second",)
@@ -74,7 +75,7 @@ def test_frozen_weights_stay_bit_identical(config, tmp_path):
     before = jax.tree.map(np.array, run.frozen)
     start = jax.tree.map(np.array, run.state.trainable)
     for _ in range(3):
-        run.update(jax.random.key(0))
+        run.update()
     run.batches.close()
     jax.tree.map(np.testing.assert_array_equal, before, run.frozen)
     assert any(
@@ -90,8 +91,8 @@ def test_stopped_and_started_again_it_ends_as_if_never_stopped(
     done = []
     update = Run.update
 
-    def counted(self, key):
-        update(self, key)
+    def counted(self):
+        update(self)
         done.append(self.step)
         if self.step == step:
             os.kill(os.getpid(), signum)

@@ -1,0 +1,229 @@
+"""A training run as an object: built from a config, restored, advanced and saved."""
+
+import dataclasses
+import functools
+import logging
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.evaluate import score_split
+from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, train_batches
+from dstadapter_jax.model import ModelConfig
+from dstadapter_jax.optimizer import (
+    TUNES,
+    cosine_by_epoch,
+    count_parameters,
+    make_optimizer,
+    partition,
+)
+from dstadapter_jax.preprocess import normalize
+from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
+from dstadapter_jax.sharding import make_mesh, parameter_sharding, replicated, shard_batch
+from dstadapter_jax.train_step import TrainState, make_train_step
+from dstadapter_jax.video import DECODERS
+from dstadapter_jax.workdir import claim_workdir
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """One training run: what it is made of, and where it stands.
+
+    Attributes:
+        step: Updates done; an epoch has `steps_per_epoch` of them.
+        losses: Of the steps since the last line of the metrics log.
+        validated: Whether the validation that is due at `step` was done.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: pathlib.Path):
+        _check_fields(config)
+        self.config, self.workdir = config, workdir
+        self.dataset = open_dataset(config.data.name, config.data.dir)
+        _check_dataset(config, self.dataset)
+        self.preprocess = preprocess_config(config)
+        self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+        self.batch_size = config.batch_size * self.mesh.size
+        self.batches = train_batches(
+            self.dataset,
+            self.preprocess,
+            batch_size=self.batch_size,
+            num_epochs=config.num_epochs,
+            seed=config.seed,
+            decoder=config.data.decoder,
+            num_threads=config.data.num_threads,
+        )
+        self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
+        self.total_steps = self.steps_per_epoch * config.num_epochs
+        claim_workdir(workdir, config.to_dict())
+        self._build_model()
+        self._key = jax.random.key(config.seed)
+        self.step, self.losses, self.validated = 0, list[Any](), True
+
+    def _build_model(self) -> None:
+        config, mesh = self.config, self.mesh
+        model, self.backbone = build_model(config)
+        graphdef, trainable, frozen = partition(model, config.tune)
+        trained, fixed = count_parameters(trainable), count_parameters(frozen)
+        logger.info(
+            "%s parameters, %s trained (%.3f %%), tune=%s; %d devices; %d steps of %d clips",
+            *(f"{trained + fixed:,}", f"{trained:,}", 100 * trained / (trained + fixed)),
+            *(config.tune, mesh.size, self.total_steps, self.batch_size),
+        )
+        self._schedule = cosine_by_epoch(
+            config.optimizer.learning_rate, config.num_epochs, self.steps_per_epoch
+        )
+        optimizer = make_optimizer(self._schedule, config.optimizer.weight_decay, config.tune)
+        state = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
+        shardings = parameter_sharding(mesh, state)
+        self.state = jax.device_put(state, shardings)
+        self.frozen = jax.device_put(frozen, parameter_sharding(mesh, frozen))
+        self._predict = make_predict(graphdef)
+        update = make_train_step(graphdef, optimizer)
+
+        @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+        def train_step(
+            state: TrainState, frozen: dict, batch: dict[str, jax.Array], key: jax.Array
+        ) -> tuple[TrainState, jax.Array]:
+            return update(state, frozen, normalize(batch["clip"]), batch["label"], key)
+
+        self._train_step = train_step
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, as a fraction."""
+        return self.step / self.steps_per_epoch
+
+    def validation_due(self) -> bool:
+        """Whether an epoch ends here after which the recipe validates."""
+        epoch, rest = divmod(self.step, self.steps_per_epoch)
+        if rest or not epoch:
+            return False
+        every, last = self.config.validate_every_epochs, self.config.validate_last_epochs
+        left = self.config.num_epochs - epoch
+        return left == 0 or left < last or epoch % every == 0
+
+    def restore(self, checkpoints: Checkpointer) -> None:
+        """Goes to the newest checkpoint, if there is one."""
+        latest = checkpoints.latest_step()
+        if latest is None:
+            return
+        saved = checkpoints.metadata(latest)
+        self._check_resumable(saved)
+        trainable, optimizer, position = checkpoints.restore_training(
+            latest, self.state.trainable, self.state.optimizer
+        )
+        step = jax.device_put(np.int32(latest), self.state.step.sharding)
+        self.state = TrainState(step, trainable, optimizer)
+        self.batches.set_state(position)
+        self.step, self.losses, self.validated = latest, saved["losses"], saved["validated"]
+        logger.info("going on from step %d of %d in %s", latest, self.total_steps, self.workdir)
+
+    def _check_resumable(self, saved: dict[str, Any]) -> None:
+        asked = {
+            "global_batch_size": self.batch_size,
+            "backbone": dataclasses.asdict(self.backbone),
+        }
+        for name, value in asked.items():
+            if saved[name] != value:
+                raise ValueError(
+                    f"{self.workdir}: the run there has {name} = {saved[name]}, found {value}."
+                    " Use as many devices and the same backbone file, or another --workdir."
+                )
+
+    def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
+        """Begins to save where the run stands."""
+        self._check_finite()
+        checkpoints.save(
+            self.step,
+            trainable=self.state.trainable,
+            optimizer=self.state.optimizer,
+            iterator=self.batches.get_state(),
+            metadata={
+                "config": self.config.to_dict(),
+                "label_names": self.dataset.label_names,
+                "backbone": dataclasses.asdict(self.backbone),
+                "global_batch_size": self.batch_size,
+                "losses": [float(loss) for loss in self.losses],
+                "validated": self.validated,
+            },
+            metrics=metrics,
+        )
+
+    def update(self) -> None:
+        """One step; its loss is fetched only when somebody needs it."""
+        batch = shard_batch(self.mesh, next(self.batches))
+        self.state, loss = self._train_step(self.state, self.frozen, batch, self._key)
+        self.losses.append(loss)
+        self.step += 1
+        self.validated = not self.validation_due()
+
+    def training_metrics(self) -> dict[str, float]:
+        """The mean loss since the last call and the last step's learning rate."""
+        self._check_finite()
+        mean = float(np.mean([float(loss) for loss in self.losses]))
+        self.losses = []
+        return {"loss": mean, "learning_rate": float(self._schedule(jnp.int32(self.step - 1)))}
+
+    def _check_finite(self) -> None:
+        for place, loss in enumerate(reversed(self.losses)):
+            if not math.isfinite(float(loss)):
+                raise ValueError(
+                    f"the loss of step {self.step - place} is {float(loss)}: the run can't go on."
+                    f" Checkpoints in {self.workdir} are from before. Lower"
+                    " config.optimizer.learning_rate, or set config.model.dtype to float32."
+                )
+
+    def recogniser(self, check: Callable[[], None] = lambda: None) -> Recogniser:
+        """The model as it stands; `check` is called before each batch."""
+
+        def probabilities(clips: np.ndarray) -> np.ndarray:
+            check()
+            views = shard_batch(self.mesh, {"clip": clips})["clip"]
+            return np.asarray(self._predict(self.state.trainable, self.frozen, views))
+
+        return Recogniser(
+            probabilities, self.dataset.label_names, self.preprocess, self.config, self.step
+        )
+
+    def validate(self, check: Callable[[], None]) -> dict[str, float]:
+        """Metrics on the validation split."""
+        scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
+        self.validated = True
+        return {f"val_{name}": value for name, value in scores.metrics().items()}
+
+
+def _check_fields(config: ConfigDict) -> None:
+    """Checks, before anything is opened, what nothing else would notice in time."""
+    counts = ("num_epochs", "batch_size", "validate_every_epochs", "log_every_steps")
+    for name, value in [(name, config[name]) for name in counts] + [
+        ("data.num_threads", config.data.num_threads)
+    ]:
+        if value < 1:
+            raise ValueError(f"config.{name}: expected at least 1, found {value}.")
+    for name, value, valid in (
+        ("tune", config.tune, TUNES),
+        ("data.decoder", config.data.decoder, DECODERS),
+    ):
+        if value not in valid:
+            raise ValueError(f"config.{name}: expected one of {valid}, found {value!r}.")
+    ModelConfig(**config.model)
+
+
+def _check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:
+    found = len(dataset.label_names)
+    if config.model.num_classes != found:
+        raise ValueError(
+            f"config.model.num_classes: expected {found}, the labels of"
+            f" {dataset.builder.data_dir}, found {config.model.num_classes}."
+            f" Pass --config.model.num_classes={found}."
+        )
+    for split in SPLITS:
+        dataset.source(split)
