@@ -28,6 +28,7 @@ def get_config() -> ConfigDict:
     config.num_epochs = 30
     config.optimizer.learning_rate = 2e-2
     config.log_every_steps = 10
+    config.validate_last_epochs = 5
     config.data.name = "recordings/frames"
     config.data.num_threads = 4
     config.preprocess.randaugment_layers = 2

@@ -47,11 +47,12 @@ def preprocess_config(config: Mapping[str, Any]) -> PreprocessConfig:
 
 def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, Backbone]:
     """A model as training starts from: drawn from the seed, its backbone loaded."""
-    model = DSTAdapter(ModelConfig(**config["model"]), rngs=nnx.Rngs(config["seed"]))
     source, revision = config["pretrained"], config["pretrained_revision"]
-    if not source:
+    # Before the model is drawn: a path that is wrong is said at once.
+    path = resolve_source(source, revision or None) if source else None
+    model = DSTAdapter(ModelConfig(**config["model"]), rngs=nnx.Rngs(config["seed"]))
+    if path is None:
         return model, Backbone()
-    path = resolve_source(source, revision or None)
     loaded = load_weights(model, path, resize_positions=config["resize_positions"])
     logger.info("backbone %s: %s", source, loaded)
     if not source.startswith("hf:"):

@@ -13,6 +13,8 @@ FREE_FIELDS = ("data.dir", "data.num_threads", "mesh.data", "mesh.fsdp")
 def claim_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     """Makes `workdir` this run's: writes `config.json`, or checks the one that is there.
 
+    A config without a checkpoint beside it is of a run that never got anywhere, and is replaced.
+
     Raises:
         ValueError: It can't be written to, or holds a run of another config.
     """
@@ -23,7 +25,8 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     except OSError as error:
         raise ValueError(f"--workdir {workdir}: can't be written to: {error.strerror}.") from error
     path = workdir / "config.json"
-    if path.exists():
+    steps = workdir.glob("checkpoints/*")
+    if path.exists() and any(step.name.isdecimal() for step in steps):
         _check_same_run(path, config)
         return
     # A run killed here leaves the whole file or none.

@@ -207,6 +207,15 @@ def test_another_runs_workdir_is_refused_with_what_differs(run_dir, config):
     assert (run_dir / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_run_that_never_got_anywhere_does_not_claim_its_workdir(config, tmp_path):
+    config.pretrained = "nothing.npz"
+    with pytest.raises(FileNotFoundError):
+        train_and_evaluate(config, tmp_path)
+    config.pretrained, config.num_epochs = "", 1
+    train_and_evaluate(config, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["pretrained"] == ""
+
+
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
 def test_a_workdir_that_cannot_be_written(config):
     with pytest.raises(ValueError, match=r"--workdir /proc/run: can't be written to"):
