@@ -23,19 +23,22 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and
 
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
+    if "--help" in argv or "-h" in argv:
+        print(__doc__)
+        return 0
     try:
         unknown = flags.FLAGS([sys.argv[0], *argv])[1:]
         if unknown:
             raise flags.Error(f"unexpected {' '.join(unknown)}; values go as --flag=value")
         if CONFIG.value is None or WORKDIR.value is None:
             raise flags.Error("both --config and --workdir are needed")
-        config = CONFIG.value.unlock().lock()  # a config file that can't be read raises when used
+        config = CONFIG.value.lock()  # a config file that can't be read raises when used
     except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
         # A missing config file, a field that doesn't exist, a value of another type.
         print(f"error: {error}\n\n{__doc__}", file=sys.stderr)
         return 2
     try:
-        result = train_and_evaluate(config, pathlib.Path(WORKDIR.value))
+        result = train_and_evaluate(config, pathlib.Path(WORKDIR.value).expanduser())
     except Interrupted as interrupted:
         print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
         return interrupted.status

@@ -91,13 +91,13 @@ class Checkpointer:
         metrics: dict[str, float] | None = None,
     ) -> None:
         """Begins to save; a step that is saved already is written again only to add its metrics."""
-        if step == self._manager.latest_step():
-            if metrics is None:
-                return
-            with _teaching(f"replacing step {step} in {self.folder}"):
-                self._manager.delete(step)
+        saved = step == self._manager.latest_step()
+        if saved and metrics is None:
+            return
         self._check_space(step, (trainable, optimizer))
         with _teaching(f"saving step {step} to {self.folder}"):
+            if saved:
+                self._manager.delete(step)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(

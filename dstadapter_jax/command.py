@@ -1,8 +1,14 @@
 """What every command shares: logs to stderr, errors as one message instead of a stack trace."""
 
 import logging
+import pathlib
 import sys
 from collections.abc import Callable
+
+
+def expanded_path(text: str) -> pathlib.Path:
+    """A path as a user types it, `~` included; for `argparse`."""
+    return pathlib.Path(text).expanduser()
 
 
 def main_with_messages(main: Callable[[list[str]], int]) -> int:
@@ -17,7 +23,8 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
     )
     # Orbax warns of every checkpoint without metrics, and logs the stack of what it then raises.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    logging.getLogger("dstadapter_jax").setLevel(logging.INFO)
+    for ours in ("dstadapter_jax", "tfds_builders"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     try:
         return main(sys.argv[1:])
     except (ValueError, OSError) as error:

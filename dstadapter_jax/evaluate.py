@@ -6,6 +6,7 @@ confusion matrix, `DIR/confusion_SPLIT.png`, and each clip's scores, `DIR/scores
 
 import argparse
 import dataclasses
+import itertools
 import json
 import pathlib
 import sys
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.command import main_with_messages
+from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, view_batches
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
@@ -103,11 +104,7 @@ def evaluate(
     """
     data = recogniser.config["data"]
     dataset = open_dataset(data["name"], data_dir or data["dir"])
-    if dataset.label_names != recogniser.label_names:
-        raise ValueError(
-            f"{dataset.builder.data_dir}: its labels aren't those the run was trained on: expected"
-            f" {_abbreviate(recogniser.label_names)}, found {_abbreviate(dataset.label_names)}."
-        )
+    _check_labels(recogniser.label_names, dataset)
     scores = score_split(recogniser, dataset, split, mode="test")
     result = scores.metrics() | {
         "num_clips": len(scores.labels),
@@ -116,23 +113,28 @@ def evaluate(
         "views": "3 crops x 1 clip",
         "dataset": data["name"],
     }
+    np.savez(workdir / f"scores_{split}.npz", **dataclasses.asdict(scores))
+    (workdir / f"eval_{split}.json").write_text(json.dumps(result) + "\n")
     draw_confusion(
         workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
     )
-    np.savez(workdir / f"scores_{split}.npz", **dataclasses.asdict(scores))
-    (workdir / f"eval_{split}.json").write_text(json.dumps(result) + "\n")
     return result
 
 
-def _abbreviate(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{len(names)} ({shown}{', …' if len(names) > 5 else ''})"
+def _check_labels(trained_on: tuple[str, ...], dataset: ClipDataset) -> None:
+    pairs = itertools.zip_longest(trained_on, dataset.label_names, fillvalue="none")
+    for label, (expected, found) in enumerate(pairs):
+        if expected != found:
+            raise ValueError(
+                f"{dataset.builder.data_dir}: its labels aren't those that the run was trained on:"
+                f" label {label}: expected {expected!r}, found {found!r}."
+            )
 
 
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.evaluate", description=__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="of a run")
+    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--data_dir", default="", help="where the dataset is, if it has moved")

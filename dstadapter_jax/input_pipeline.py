@@ -48,6 +48,8 @@ def open_dataset(name: str, data_dir: str) -> ClipDataset:
     Raises:
         ValueError: It hasn't been built there.
     """
+    if not name:
+        raise ValueError("config.data.name is empty: expected DATASET/CONFIG.")
     build = f"python -m tfds_builders {name} --manual_dir SRC --data_dir OUT"
     if not data_dir:
         raise ValueError(
@@ -55,7 +57,7 @@ def open_dataset(name: str, data_dir: str) -> ClipDataset:
             " Pass --config.data.dir=OUT."
         )
     folder = pathlib.Path(data_dir).expanduser() / name
-    versions = [path.parent for path in folder.glob("*/dataset_info.json")]
+    versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
     if not versions:
         raise ValueError(f"config.data.dir: no built dataset in {folder}. Build it with `{build}`.")
     newest = max(versions, key=lambda path: tfds.core.Version(path.name))

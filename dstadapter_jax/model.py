@@ -38,15 +38,11 @@ class ModelConfig:
     width: int = 768
     layers: int = 12
     heads: int = 12
-    spatial_kernel: tuple[int, int, int] = (
-        1,
-        1,
-        1,
-    )  # of s_adapter: released code; the paper's text suggests (1, 3, 3)
+    # Of s_adapter, as in the released code; the paper's text suggests (1, 3, 3).
+    spatial_kernel: tuple[int, int, int] = (1, 1, 1)
     dropout: float = 0.5  # before the classifier
-    dtype: str = (
-        "float32"  # of the products; weights, norms, softmax, gates and logits stay float32
-    )
+    # Of the products; weights, embeddings, norms, softmax, gates and logits stay float32.
+    dtype: str = "float32"
     remat: str = "none"  # what the backward pass recomputes, one of REMAT_POLICIES
 
     def __post_init__(self) -> None:
@@ -189,7 +185,8 @@ class Adapter(nnx.Module):
         h = rearrange(h, "(b t) (h w) c -> b t h w c", **clip)
         h = depthwise_conv(h, self.conv_kernel.astype(h.dtype), self.conv_bias.astype(h.dtype))
         # The mean over positions commutes with fc2: pool where there are 16 times fewer channels.
-        g = self.gate(self.fc2(h.astype(jnp.float32).mean(axis=(1, 2, 3)).astype(h.dtype)))
+        pooled = h.astype(jnp.float32).mean(axis=(1, 2, 3))
+        g = self.gate(pooled @ self.fc2.kernel + self.fc2.bias)
         h = self.fc2(h) * g.astype(h.dtype)[:, None, None, None, :]
         h = rearrange(h, "b t h w d -> (b t) (h w) d")
         return jnp.concatenate([x[:, :1], x[:, 1:] + h], axis=1)
@@ -213,8 +210,10 @@ class Attention(nnx.Module):
         key, value = rearrange(
             self.key_value(x), "f n (two heads d) -> two (f heads) n d", two=2, heads=self.heads
         )
-        scores = (query * query.shape[-1] ** -0.5) @ key.mT
-        weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(value.dtype)
+        scores = jnp.matmul(
+            query * query.shape[-1] ** -0.5, key.mT, preferred_element_type=jnp.float32
+        )
+        weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
         return self.out(
             rearrange(weights @ value, "(f heads) q d -> f q (heads d)", heads=self.heads)
         )
@@ -345,9 +344,9 @@ class DSTAdapter(nnx.Module):
         x = rearrange(
             clips, "b t (h p) (w q) c -> b t (h w) (p q c)", p=cfg.patch_size, q=cfg.patch_size
         )
-        x = self.patch_embed(x)
-        token = jnp.broadcast_to(self.class_embedding.astype(x.dtype), (*x.shape[:2], 1, cfg.width))
+        # ln_pre is float32, so that the sums before it may be too, whatever the products are.
+        x = self.patch_embed(x).astype(jnp.float32)
+        token = jnp.broadcast_to(self.class_embedding.get_value(), (*x.shape[:2], 1, cfg.width))
         x = jnp.concatenate([token, x], axis=2)
-        x = x + self.positional_embedding.astype(x.dtype)
-        x = x + self.temporal_embedding.astype(x.dtype)[:, None]
+        x = x + self.positional_embedding + self.temporal_embedding[:, None]
         return self.ln_pre(rearrange(x, "b t n d -> (b t) n d")).astype(cfg.dtype)

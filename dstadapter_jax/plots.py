@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 NAMED_CLASSES = 40  # more names than that can't be read along an axis
 
@@ -35,10 +36,18 @@ def draw_confusion(
         xlabel="predicted", ylabel="true", title=f"top-1 {accuracy:.1%} of {len(labels)} clips"
     )
     if classes <= NAMED_CLASSES:
-        axes.set_xticks(range(classes), names, rotation=90)
-        axes.set_yticks(range(classes), names)
+        shown = names if _drawable("".join(names)) else [str(label) for label in range(classes)]
+        # Without mathtext, to which a name with two dollar signs would be a formula.
+        axes.set_xticks(range(classes), shown, rotation=90, parse_math=False)
+        axes.set_yticks(range(classes), shown, parse_math=False)
     figure.colorbar(picture, label="share of the true class", fraction=0.046)
     figure.savefig(path, dpi=120)
+
+
+def _drawable(text: str) -> bool:
+    """Whether matplotlib's own font has these characters; it lacks those of Chinese, say."""
+    glyphs = get_font(findfont("DejaVu Sans")).get_charmap()
+    return all(ord(character) in glyphs for character in text)
 
 
 def draw_curves(path: pathlib.Path, metrics: pathlib.Path) -> None:

@@ -6,28 +6,27 @@ instead, and exit status 1 at the end.
 
 import argparse
 import json
-import pathlib
 import sys
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.command import main_with_messages
+from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.preprocess import preprocess
 from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.video import ClipError, probe, read_frames
+from dstadapter_jax.video import ClipError, probe_whole, read_frames
 
 
-def predict(recogniser: Recogniser, video: str, top: int = 5) -> list[dict[str, Any]]:
-    """The most probable labels of a video file, best first.
+def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
+    """The five most probable labels of a video file, best first.
 
     Raises:
         ClipError: It can't be read.
     """
     decoder = recogniser.config["data"]["decoder"]
     views, counts = preprocess(
-        probe(video).num_frames,
+        probe_whole(video).num_frames,
         lambda indices: read_frames(video, indices.tolist(), decoder=decoder),
         recogniser.preprocess,
         "test",
@@ -35,14 +34,14 @@ def predict(recogniser: Recogniser, video: str, top: int = 5) -> list[dict[str, 
     scores = np.average(recogniser.probabilities(views), axis=0, weights=counts)
     return [
         {"label": recogniser.label_names[i], "id": int(i), "probability": float(scores[i])}
-        for i in np.argsort(-scores, kind="stable")[:top]
+        for i in np.argsort(-scores, kind="stable")[:5]
     ]
 
 
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.predict", description=__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="of a run")
+    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
     parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")

@@ -14,8 +14,9 @@ from dstadapter_jax.checkpoint import Checkpointer, CheckpointError
 from dstadapter_jax.model import DSTAdapter, ModelConfig
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.preprocess import PreprocessConfig, normalize
-from dstadapter_jax.pretrained import file_sha256, load_weights, resolve_source
+from dstadapter_jax.pretrained import load_weights
 from dstadapter_jax.sharding import batch_sharding, make_mesh, replicated
+from dstadapter_jax.weight_files import file_sha256, resolve_source
 
 logger = logging.getLogger(__name__)
 
@@ -129,16 +130,21 @@ class Recogniser:
 
 def _same_backbone(trained_on: Backbone, elsewhere: str) -> str:
     """The backbone's source, once its hash is the one that training recorded."""
-    source = elsewhere or trained_on.source
     if not trained_on.source:
         if elsewhere:
             raise CheckpointError("--backbone: this run used no backbone file; leave it out.")
         return ""
-    path = resolve_source(source, trained_on.revision or None)
+    source = elsewhere or trained_on.source
+    expected = f"the backbone that the run was trained on, with SHA-256 {trained_on.sha256}"
+    try:
+        path = resolve_source(source, None if elsewhere else trained_on.revision or None)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{source}: expected {expected}; {error} Pass its place as --backbone FILE."
+        ) from error
     found = file_sha256(path)
     if found != trained_on.sha256:
         raise CheckpointError(
-            f"{path}: expected the backbone that the run was trained on, {trained_on.source} with"
-            f" SHA-256 {trained_on.sha256}, found {found}. Pass its place as --backbone FILE."
+            f"{path}: expected {expected}, found {found}. Pass its place as --backbone FILE."
         )
-    return source
+    return str(path)

@@ -28,7 +28,7 @@ from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
 from dstadapter_jax.sharding import make_mesh, parameter_sharding, replicated, shard_batch
 from dstadapter_jax.train_step import TrainState, make_train_step
-from dstadapter_jax.video import DECODERS
+from dstadapter_jax.video import check_decoder
 from dstadapter_jax.workdir import claim_workdir
 
 logger = logging.getLogger(__name__)
@@ -127,14 +127,13 @@ class Run:
         logger.info("going on from step %d of %d in %s", latest, self.total_steps, self.workdir)
 
     def _check_resumable(self, saved: dict[str, Any]) -> None:
-        asked = {
-            "global_batch_size": self.batch_size,
-            "backbone": dataclasses.asdict(self.backbone),
-        }
-        for name, value in asked.items():
-            if saved[name] != value:
+        for name, found, asked in (
+            ("clips in a batch", saved["global_batch_size"], self.batch_size),
+            ("the backbone's SHA-256", saved["backbone"]["sha256"], self.backbone.sha256),
+        ):
+            if found != asked:
                 raise ValueError(
-                    f"{self.workdir}: the run there has {name} = {saved[name]}, found {value}."
+                    f"{self.workdir}: {name}: the run there has {found!r}, asked for {asked!r}."
                     " Use as many devices and the same backbone file, or another --workdir."
                 )
 
@@ -202,19 +201,21 @@ class Run:
 
 def _check_fields(config: ConfigDict) -> None:
     """Checks, before anything is opened, what nothing else would notice in time."""
-    counts = ("num_epochs", "batch_size", "validate_every_epochs", "log_every_steps")
-    for name, value in [(name, config[name]) for name in counts] + [
-        ("data.num_threads", config.data.num_threads)
-    ]:
+    for name in (
+        *("num_epochs", "batch_size", "validate_every_epochs", "log_every_steps"),
+        "data.num_threads",
+    ):
+        value = functools.reduce(getattr, name.split("."), config)
         if value < 1:
             raise ValueError(f"config.{name}: expected at least 1, found {value}.")
-    for name, value, valid in (
-        ("tune", config.tune, TUNES),
-        ("data.decoder", config.data.decoder, DECODERS),
-    ):
-        if value not in valid:
-            raise ValueError(f"config.{name}: expected one of {valid}, found {value!r}.")
+    if not config.optimizer.learning_rate > 0:
+        found = config.optimizer.learning_rate
+        raise ValueError(f"config.optimizer.learning_rate: expected more than 0, found {found}.")
+    if config.tune not in TUNES:
+        raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
+    check_decoder(config.data.decoder)
     ModelConfig(**config.model)
+    preprocess_config(config)
 
 
 def _check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:

@@ -50,7 +50,5 @@ def parameter_sharding(mesh: Mesh, tree: Any) -> Any:
 
 
 def shard_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's share of a batch on its devices."""
-    return jax.tree.map(
-        lambda array: jax.make_array_from_process_local_data(batch_sharding(mesh), array), batch
-    )
+    """Splits a batch, its leading axis, over the devices."""
+    return jax.device_put(batch, batch_sharding(mesh))

@@ -1,5 +1,6 @@
 """Trains, saves, validates, and at the end evaluates the best checkpoint."""
 
+import contextlib
 import logging
 import pathlib
 import time
@@ -14,7 +15,7 @@ from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted, StopRequest
 from dstadapter_jax.plots import draw_curves
 from dstadapter_jax.run import Run
-from dstadapter_jax.workdir import MetricsLog
+from dstadapter_jax.workdir import MetricsLog, hold_workdir
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,13 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         ValueError: Config, dataset, backbone file and workdir don't fit each other.
         Interrupted: A signal ended the run; where it stands is saved.
     """
-    run = Run(config, workdir)
-    with Checkpointer(workdir) as checkpoints, StopRequest() as stop:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(hold_workdir(workdir))
+        run = Run(config, workdir)
+        checkpoints = stack.enter_context(Checkpointer(workdir))
+        stop = stack.enter_context(StopRequest())
         run.restore(checkpoints)
-        log = MetricsLog(workdir / "metrics.jsonl", run.step)
+        log = MetricsLog(workdir / "metrics.jsonl", run.step, run.validated)
         try:
             _train(run, checkpoints, log, stop)
         except Interrupted as interrupted:
@@ -62,8 +66,8 @@ def _train(run: Run, checkpoints: Checkpointer, log: MetricsLog, stop: StopReque
             stop.check()
             if not run.validated:
                 metrics = run.validate(stop.check)
-                run.save(checkpoints, metrics)
                 log.write(step=run.step, epoch=run.epoch, **metrics)
+                run.save(checkpoints, metrics)
                 logger.info("epoch %g: validation top-1 %.4f", run.epoch, metrics["val_top1"])
                 started, since = time.monotonic(), run.step
                 continue

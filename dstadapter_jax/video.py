@@ -33,6 +33,9 @@ VideoSource = str | os.PathLike | bytes  # a path, or the encoded file's bytes
 DECODERS = ("pyav", "decord")
 # 4K in any orientation (4096x2160) with room to spare; one RGB frame of this size takes 48 MiB.
 MAX_PIXELS = 4096 * 4096
+# Long side to short side. To bring the short side of 2 by 4,000 pixels to the network's size would
+# take gigabytes.
+MAX_ELONGATION = 64
 # FFmpeg's names. Left out on purpose: playlists (hls, dash, concat), which open other files and
 # addresses, and images, subtitles and scripts, which are no clips.
 _CONTAINERS = "mp4,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,ogg,asf"
@@ -106,6 +109,24 @@ def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
         return VideoInfo(num_frames, fps, height, width, codec, rotation)
 
 
+def probe_whole(source: VideoSource, *, name: str | None = None) -> VideoInfo:
+    """Like `probe`, but decodes the whole clip, and raises `ClipError` if it lacks a frame."""
+    info = probe(source, name=name)
+    with _open(source, name) as clip:
+        check_whole(clip.name, info, decoded=sum(1 for _ in _decode(clip)))
+    return info
+
+
+def check_whole(clip: str, info: VideoInfo, decoded: int) -> None:
+    """Raises `ClipError` if fewer frames were decoded than the clip should have.
+
+    Frames would be counted otherwise than they are shown, and the rest be out of step.
+    """
+    if decoded != info.num_frames:
+        missing = info.num_frames - decoded
+        raise ClipError(clip, f"is damaged: {missing} of {info.num_frames} frames can't be decoded")
+
+
 def read_frames(
     source: VideoSource, indices: Sequence[int], *, decoder: str = "pyav", name: str | None = None
 ) -> np.ndarray:
@@ -122,11 +143,9 @@ def read_frames(
 
     Raises:
         ClipError: the clip can't be read, or has no such frame.
-        ValueError: no index, a negative one, or an unknown decoder.
-        ImportError: decord is asked for and not installed.
+        ValueError: no index, a negative one, or a decoder that is unknown or not installed.
     """
-    if decoder not in DECODERS:
-        raise ValueError(f"unknown decoder {decoder!r}; choose one of {', '.join(DECODERS)}")
+    check_decoder(decoder)
     indices = [int(index) for index in indices]
     if not indices or min(indices) < 0:
         raise ValueError(f"indices must be frame numbers from 0, at least one; got {indices}")
@@ -181,14 +200,22 @@ def _read_decord(source: VideoSource, indices: list[int], name: str | None) -> n
         raise ClipError(clip, f"decord fails ({problem}); try the decoder pyav") from error
 
 
+def check_decoder(decoder: str) -> None:
+    """Raises ValueError if `decoder` is unknown or not installed."""
+    if decoder not in DECODERS:
+        raise ValueError(f"config.data.decoder: expected one of {DECODERS}, found {decoder!r}.")
+    if decoder == "decord":
+        _import_decord()
+
+
 @functools.cache
 def _import_decord() -> ModuleType:
     try:
         import decord
     except ImportError as error:
-        raise ImportError(
-            "the decoder decord needs the package of that name: pip install decord (it has wheels "
-            "for x86-64 Linux and Windows only); or choose the decoder pyav"
+        raise ValueError(
+            "config.data.decoder: decord needs the package of that name: pip install decord"
+            " (wheels for x86-64 Linux and Windows only); or choose pyav"
         ) from error
     decord.logging.set_level(decord.logging.QUIET)
     return decord
@@ -261,6 +288,9 @@ def _video_stream(container: InputContainer, clip: str, file_size: int) -> Video
     if stream.width * stream.height > MAX_PIXELS:
         problem = f"has frames of {stream.width}x{stream.height}, more than {MAX_PIXELS:,} pixels"
         raise ClipError(clip, f"{problem}; scale it down first")
+    if max(stream.width, stream.height) > MAX_ELONGATION * max(min(stream.width, stream.height), 1):
+        problem = f"has frames of {stream.width}x{stream.height}, which is too oblong"
+        raise ClipError(clip, f"{problem}: more than {MAX_ELONGATION} to 1; crop it first")
     if any(entry.pos + entry.size > file_size for entry in stream.index_entries):
         raise ClipError(clip, "is truncated: its index points beyond the file's end")
     # Many clips are decoded at once by the loader's threads: one thread a clip is the most

@@ -149,7 +149,7 @@ def _open_torch(path: Path) -> Iterator[Mapping[str, Any]]:
         raise WeightsError(f"{path}: expected a state_dict, found a {type(state).__name__}.")
     yield {
         # NumPy has no bfloat16 to take from PyTorch.
-        name: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in state_dict_level(state).items()
         if isinstance(tensor, torch.Tensor)
     }

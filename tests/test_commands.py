@@ -11,9 +11,12 @@ import sys
 import termios
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
+from clips import write_clip
 
 from dstadapter_jax import evaluate, predict
+from dstadapter_jax.plots import draw_confusion
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -36,22 +39,35 @@ def test_evaluate_refuses_a_dataset_of_other_labels(run_dir, tmp_path, data_dir)
     other.parent.mkdir(parents=True)
     subprocess.run(["cp", "-r", data_dir / "recordings/frames/1.0.0", other], check=True)
     (other / "label.labels.txt").write_text("sign 0\nsign 2\nsign 1\n")
-    with pytest.raises(ValueError, match=r"labels aren't those .* expected 3 \(sign 0, sign 1"):
+    with pytest.raises(
+        ValueError, match=r"labels aren't those .* label 1: expected 'sign 1', found"
+    ):
         evaluate.main(["--workdir", str(run_dir), "--data_dir", str(tmp_path)])
 
 
 def test_predict_answers_for_each_video_and_fails_at_the_end(run_dir, recordings, capsys, tmp_path):
-    empty = tmp_path / "empty.mp4"
+    empty, thin = tmp_path / "empty.mp4", tmp_path / "thin.mp4"
     empty.touch()
+    write_clip(thin, np.zeros((9, 16, 1200, 3), np.uint8))
     good = str(recordings / "s0_l0_t0.mp4")
-    assert predict.main(["--workdir", str(run_dir), good, str(empty), "none.mp4", good]) == 1
-    first, second, third, fourth = lines_of(capsys)
+    videos = [good, str(empty), "none.mp4", str(thin), good]
+    assert predict.main(["--workdir", str(run_dir), *videos]) == 1
+    first, second, third, oblong, fourth = lines_of(capsys)
+    assert "too oblong" in oblong["error"]
     assert first == fourth
     assert first["video"] == good
     assert {entry["label"] for entry in first["predictions"]} == {"sign 0", "sign 1", "sign 2"}
     assert second == {"video": str(empty), "error": "is empty (0 bytes)"}
     assert "No such file" in third["error"]
     assert predict.main(["--workdir", str(run_dir), good]) == 0
+
+
+def test_labels_of_any_script_are_drawn(tmp_path):
+    names = ["a$^$", "Ё", "手語", "b_c"]
+    for shown in (names, names[:2]):
+        path = tmp_path / f"{len(shown)}.png"
+        draw_confusion(path, np.array([0, 1]), np.array([1, 1]), shown)
+        assert path.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

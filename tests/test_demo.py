@@ -35,7 +35,7 @@ def test_pair_metrics_compare_a_sign_with_its_reverse_alone():
     ):
         probabilities[row, names.index(guess)] += 0.4
     assert names == ["close", "drum", "give", "lower", "open", "raise", "take", "wave"]
-    metrics = pair_metrics(Scores(probabilities, labels))
+    metrics = pair_metrics(Scores(probabilities, labels), names)
     # close, give, open and raise are right; lower is taken for raise, take for give.
     assert metrics == {"pairs_top1": 0.0, "direction": pytest.approx(4 / 6), "pairs_num_clips": 6}
 

@@ -21,6 +21,7 @@ import simple_parsing
 import tensorflow_datasets as tfds
 from tensorflow_datasets.scripts.cli import build
 
+from dstadapter_jax.command import main_with_messages
 from tfds_builders import clip_examples
 
 DATASETS = {"recordings": "tfds_builders.recordings.recordings_dataset_builder"}
@@ -29,10 +30,8 @@ OPTIONS = ("data_dir", "manual_dir", "overwrite")
 _log = logging.getLogger("tfds_builders")  # __name__ is "__main__" here
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status; wrong use exits with 2."""
-    logging.basicConfig(format="%(message)s")
-    _log.setLevel(logging.INFO)
+def main(argv: Sequence[str]) -> int:
+    """Runs the command and returns 0; wrong use exits with 2, whatever else is wrong raises."""
     parser = simple_parsing.ArgumentParser(
         prog="python -m tfds_builders",
         description=f"Builds one of: {', '.join(DATASETS)}. Of the options of `tfds build` below, "
@@ -42,14 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_arguments(build.Args, dest="args")
     args = parser.parse_args(argv).args
     builder_cls, config = _choose(parser, args)
-    try:
-        _build(builder_cls, config, args)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"Not built. {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Not built: interrupted.", file=sys.stderr)
-        return 1
+    _build(builder_cls, config, args)
     return 0
 
 
@@ -144,4 +136,4 @@ def _summary(builder: tfds.core.DatasetBuilder) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_with_messages(main))

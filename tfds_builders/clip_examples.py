@@ -25,6 +25,8 @@ from dstadapter_jax import video
 FILE_FORMAT = "array_record"  # the format of TFDS that is read and written without TensorFlow
 SHORT_SIDE = 256  # training resizes to it anyway
 JPEG_QUALITY = 95
+# Minutes of video are no isolated sign; a clip is held in memory, and in one record, whole.
+MAX_FRAMES = 10_000
 CLIPS_PER_SHARD = 256  # about 400 MB of frames
 
 CONFIGS = [
@@ -105,21 +107,22 @@ def encode_clip(clip: Clip, storage: str) -> Example:
     except OSError as error:
         raise video.ClipError(clip.id, error.strerror or str(error)) from error
     info = video.probe(source, name=clip.id)
-    decoded = video.iter_frames(source, name=clip.id)
+    if info.num_frames > MAX_FRAMES:
+        reason = f"has {info.num_frames} frames, more than {MAX_FRAMES}: cut it to one sign"
+        raise video.ClipError(clip.id, reason)
     if storage == "frames":
+        decoded = video.iter_frames(source, name=clip.id)
         pixels: Example = {"frames": [encode_jpeg(shrink(frame)) for frame in decoded]}
-        num_frames = len(pixels["frames"])
-        if not all(pixels["frames"]):
-            raise video.ClipError(clip.id, "has frames of over 65500 pixels, too wide for JPEG")
+        video.check_whole(clip.id, info, len(pixels["frames"]))
     else:
         pixels = {"video": source}
-        num_frames = sum(1 for _ in decoded)
+        video.probe_whole(source, name=clip.id)
     return {
         "id": clip.id,
         **pixels,
         "label": clip.label,
         "signer": clip.signer,
-        "num_frames": num_frames,
+        "num_frames": info.num_frames,
         "fps": info.fps,
         "height": info.height,
         "width": info.width,
