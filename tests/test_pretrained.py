@@ -432,7 +432,7 @@ def test_pytorch_files(tmp_path, whole):
 
 
 # PyTorch warns that the format of OpenAI's files is old, and before it refuses others of it.
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_torchscript_is_opened_only_if_its_hash_is_published(tmp_path, monkeypatch, backbone):
     torch = pytest.importorskip("torch")
     root = torch.nn.Module()

@@ -31,12 +31,12 @@ from tfds_builders import __main__ as tfds_builders
 logger = logging.getLogger("dstadapter_jax.demo")  # __name__ is "__main__" here
 
 
-def make_data(workdir: pathlib.Path) -> pathlib.Path:
+def make_data(workdir: pathlib.Path, seed: int) -> pathlib.Path:
     """Renders and builds, unless that was done before; returns the dataset's folder."""
     recordings, data = workdir / "recordings", workdir / "data"
     if not (data / "recordings").exists():
         logger.info("rendering %d signs to %s", len(SIGNS), recordings)
-        render_vocabulary(recordings)
+        render_vocabulary(recordings, seed=seed)
         arguments = ["recordings/frames", "--manual_dir", str(recordings), "--data_dir", str(data)]
         tfds_builders.main(arguments)
     return data
@@ -76,13 +76,14 @@ def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.demo", description=__doc__)
     parser.add_argument("--workdir", type=expanded_path, default=pathlib.Path("demo"))
+    parser.add_argument("--seed", type=int, default=0, help="of signers, clips and training")
     args = parser.parse_args(argv)
-    data = make_data(args.workdir)
+    data = make_data(args.workdir, args.seed)
     dataset = open_dataset(demo_config.get_config().data.name, str(data))
     results = {}
     for tune in ("adapter", "head"):
         config = demo_config.get_config()
-        config.tune, config.data.dir = tune, str(data)
+        config.tune, config.seed, config.data.dir = tune, args.seed, str(data)
         workdir = args.workdir / tune
         try:
             results[tune] = train_and_evaluate(config, workdir)
