@@ -20,6 +20,7 @@ class SourceError(ValueError):
     def __init__(self, where: str, problems: Sequence[str], advice: str = ""):
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"{where}:\n{lines}" + (f"\n{advice}" if advice else ""))
+        self.where, self.problems, self.advice = where, problems, advice
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -64,12 +65,12 @@ def by_key(
     return found
 
 
-def unpack_hint(files: Sequence[Path], how: str) -> str:
+def unpack_hint(files: Sequence[Path]) -> str:
     """A sentence on archives that still lie among the files; empty if there are none."""
     archives = sorted(path.name for path in files if _ARCHIVE.search(path.name))
     if not archives:
         return ""
-    return f"{len(archives)} archive(s) there, such as {archives[0]}: unpack them. {how}"
+    return f"{len(archives)} archive(s) there, such as {archives[0]}: unpack them first."
 
 
 def count_warnings(listed: Mapping[str, int], official: Mapping[str, int]) -> list[str]:
