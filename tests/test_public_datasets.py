@@ -1,7 +1,11 @@
-"""INCLUDE, AUTSL, Bukva and LSA64: their real lists against names, and small real clips built."""
+"""INCLUDE, AUTSL, Bukva and LSA64: their real lists against names, and small real clips built.
+
+lists/ holds the official label files of AUTSL and a table of INCLUDE's folders and ids.
+"""
 
 import csv
 import gzip
+import importlib
 import json
 import unicodedata
 from collections import Counter, defaultdict
@@ -13,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from clips import barcoded_frames, read_barcode, write_clip
+from tensorflow_datasets.core.dataset_metadata import valid_tags
 
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
@@ -115,6 +120,20 @@ def test_include50_has_ids_of_its_own():
     names = include.label_names("include50")
     assert {include.word_key(name): i for i, name in enumerate(names)} == official
     assert len(names) == 50
+
+
+def test_include50_splits_are_not_those_of_the_whole():
+    """The figures that the README warns with."""
+    paths = {
+        (variant, split): set(include.listed(variant, split))
+        for variant in ("full", "include50")
+        for split in SPLITS
+    }
+    assert len(paths["include50", "train"] & paths["full", "test"]) == 133
+    assert len(paths["include50", "test"] & paths["full", "train"]) == 145
+    words = {key: {include.word_name(path) for path in of} for key, of in paths.items()}
+    assert words["include50", "train"] - words["include50", "test"] == {"dry"}
+    assert len(words["full", "train"] - words["full", "validation"]) == 16
 
 
 def test_include_in_other_spellings_and_levels():
@@ -694,6 +713,20 @@ def test_a_sign_beyond_the_end_of_its_clip(tmp_path, clip_files):
     write_tsv(source, rows)
     with pytest.raises(ValueError, match=r"id-2-32: the sign .* 6 to 9, but there are 8"):
         build("bukva/original", source, tmp_path / "other")
+
+
+@pytest.mark.parametrize("size", ["vitb", "vitl"])
+@pytest.mark.parametrize("name", ["include", "autsl", "bukva", "lsa64"])
+def test_shipped_configs_name_what_is_built(tmp_path, name, size):
+    config = importlib.import_module(f"configs.{name}_{size}").get_config()
+    dataset, variant = config.data.name.split("/")
+    builder_cls = importlib.import_module(command.DATASETS[dataset]).Builder
+    assert next(iter(builder_cls.builder_configs)) == variant
+    builder = builder_cls(config=variant, data_dir=tmp_path, file_format="array_record")
+    assert builder.info.features["label"].num_classes == config.model.num_classes
+    assert builder.info.citation.startswith("@")
+    assert "content.data-type.video" in builder_cls.get_metadata().tags
+    assert set(builder_cls.get_metadata().tags) <= set(valid_tags())
 
 
 @pytest.mark.parametrize(

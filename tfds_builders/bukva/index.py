@@ -92,31 +92,35 @@ def _read_annotations(folder: Path, files: Sequence[Path]) -> list[_Row]:
     if len(tables) != 1:
         problems = [file.relative_to(folder).as_posix() for file in tables] or ["none found"]
         raise SourceError(f"{folder}: expected one {ANNOTATIONS}", problems)
-    where = str(tables[0])
-    try:
-        with tables[0].open(encoding="utf-8-sig", newline="") as file:
-            table = list(csv.reader(file, delimiter="\t"))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(where, [f"is no table in UTF-8: {error}"]) from error
-    header = [name.strip() for name in table[0]] if table else []
-    if absent := [f"no column {name!r}" for name in COLUMNS if name not in header]:
-        raise SourceError(
-            where, absent, f"Expected columns, with tabs between: {', '.join(COLUMNS)}."
-        )
+    header, *table = _table(tables[0])
     letters = frozenset(label_names())
     rows, problems, lines = [], [], defaultdict(list)
-    for line, fields in enumerate(table[1:], start=2):
-        if not any(fields):
-            continue
+    for line, fields in enumerate(table, start=2):
         try:
-            rows.append(_row(header, [field.strip() for field in fields], letters))
-            lines[rows[-1].id].append(line)
+            if any(fields):
+                rows.append(_row(header, fields, letters))
+                lines[rows[-1].id].append(line)
         except ValueError as error:
             problems.append(f"line {line}: {error}")
     problems += [f"lines {n}: the same attachment_id" for n in lines.values() if len(n) > 1]
     if problems:
-        raise SourceError(where, problems)
+        raise SourceError(str(tables[0]), problems)
     return rows
+
+
+def _table(path: Path) -> list[list[str]]:
+    """Lines of stripped fields, the first of them the header, which has all of COLUMNS."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, delimiter="\t")
+            table = [[field.strip() for field in fields] for fields in lines]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(str(path), [f"is no table in UTF-8: {error}"]) from error
+    header = table[0] if table else []
+    if absent := [f"no column {name!r}" for name in COLUMNS if name not in header]:
+        advice = f"Expected columns, with tabs between: {', '.join(COLUMNS)}."
+        raise SourceError(str(path), absent, advice)
+    return table
 
 
 def _row(header: list[str], fields: list[str], letters: frozenset[str]) -> _Row:
