@@ -98,8 +98,9 @@ def _decode_jpeg(example: Example, index: int) -> np.ndarray:
 
 def _video_reader(example: Example, decoder: str) -> Callable[[np.ndarray], np.ndarray]:
     name = _text(example["id"])
+    first = int(example.get("first_frame", 0))  # where the file shows more than the sign
     return lambda indices: read_frames(
-        example["video"], indices.tolist(), decoder=decoder, name=name
+        example["video"], (first + indices).tolist(), decoder=decoder, name=name
     )
 
 

@@ -17,7 +17,7 @@ def write_clip(
     frames: np.ndarray,
     *,
     codec: str = "libx264",
-    fps: int = 30,
+    fps: int | Fraction = 30,
     pix_fmt: str = "yuv420p",
     options: dict[str, str] | None = None,
     pts: Sequence[int] | None = None,

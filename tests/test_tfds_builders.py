@@ -16,7 +16,7 @@ from clips import barcoded_frames, write_clip
 
 from dstadapter_jax import video
 from tfds_builders import __main__ as command
-from tfds_builders import clip_examples
+from tfds_builders import clip_shards
 from tfds_builders.clip_examples import Clip
 from tfds_builders.recordings import index, splits
 from tfds_builders.recordings.index import RecordingsError
@@ -400,13 +400,13 @@ def test_half_a_dataset_is_not_taken_for_one(source, out, mp4):
 
 
 def test_shards_hold_the_clips_in_order_and_let_go_of_them(source, out, mp4, monkeypatch):
-    monkeypatch.setattr(clip_examples, "CLIPS_PER_SHARD", 2)
+    monkeypatch.setattr(clip_shards, "CLIPS_PER_SHARD", 2)
     put(source, [f"hi/{i:02}.mp4" for i in range(10)], mp4)
     assert build("recordings", source, out) == 0
     info, examples = read_back(data(out))
     assert info.splits["train"].shard_lengths == [2, 2, 2, 1]
     assert ids(examples["train"]) == sorted(ids(examples["train"]))
-    shard = clip_examples.shard_iterators({"train": index.read(source).clips}, "original")["train"]
+    shard = clip_shards.shard_iterators({"train": index.read(source).clips}, "original")["train"]
     first, second = (example for _, example in shard[0]())
     assert first == {}, "a shard's examples stay in memory"
     assert second == {}
@@ -419,7 +419,7 @@ def test_threads_run_a_bounded_way_ahead():
         begun.append(n)
         return -n
 
-    mapped = clip_examples.map_in_threads(negate, range(10_000))
+    mapped = clip_shards.map_in_threads(negate, range(10_000))
     assert list(itertools.islice(mapped, 5)) == [0, -1, -2, -3, -4]
     del mapped  # closes it: no thread is left
     assert len(begun) <= 5 + (os.cpu_count() or 1) + 2

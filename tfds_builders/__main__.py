@@ -23,8 +23,12 @@ from tensorflow_datasets.scripts.cli import build
 
 from dstadapter_jax.command import main_with_messages
 from tfds_builders import clip_examples
+from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder
 
-DATASETS = {"recordings": "tfds_builders.recordings.recordings_dataset_builder"}
+DATASETS = {
+    name: f"tfds_builders.{name}.{name}_dataset_builder"
+    for name in ("recordings", "include", "autsl", "bukva", "lsa64")
+}
 OPTIONS = ("data_dir", "manual_dir", "overwrite")
 
 _log = logging.getLogger("tfds_builders")  # __name__ is "__main__" here
@@ -38,11 +42,31 @@ def main(argv: Sequence[str]) -> int:
         f"these have effect here: {', '.join(f'--{name}' for name in OPTIONS)}.",
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--max_missing",
+        type=_share,
+        metavar="SHARE",
+        help="share of each split's clips that may be missing or damaged; they are left out and "
+        f"listed in metadata.json (default {MAX_MISSING}); not for recordings, which may lack none",
+    )
     parser.add_arguments(build.Args, dest="args")
-    args = parser.parse_args(argv).args
-    builder_cls, config = _choose(parser, args)
-    _build(builder_cls, config, args)
+    parsed = parser.parse_args(argv)
+    builder_cls, config = _choose(parser, parsed.args)
+    options: dict[str, Any] = {"config": config}
+    if parsed.max_missing is not None:
+        if not issubclass(builder_cls, PublicDatasetBuilder):
+            parser.error(f"--max_missing has no effect on {builder_cls.name}")
+        options["max_missing"] = parsed.max_missing
+    _build(builder_cls, options, parsed.args)
     return 0
+
+
+def _share(text: str) -> float:
+    """A share below 1; for `argparse`."""
+    share = float(text)
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got {text}")
+    return share
 
 
 def _choose(
@@ -77,7 +101,9 @@ def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _build(builder_cls: type[tfds.core.DatasetBuilder], config: str, args: build.Args) -> None:
+def _build(
+    builder_cls: type[tfds.core.DatasetBuilder], options: Mapping[str, Any], args: build.Args
+) -> None:
     manual_dir = Path(args.paths.manual_dir).expanduser()
     if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
         problem = "is empty" if manual_dir.is_dir() else "is not a folder"
@@ -85,7 +111,8 @@ def _build(builder_cls: type[tfds.core.DatasetBuilder], config: str, args: build
         raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}")
 
     def new_builder(data_dir: Path) -> tfds.core.DatasetBuilder:
-        return builder_cls(config=config, data_dir=data_dir, file_format=clip_examples.FILE_FORMAT)
+        file_format = clip_examples.FILE_FORMAT
+        return builder_cls(data_dir=data_dir, file_format=file_format, **options)
 
     data_dir = Path(args.paths.data_dir).expanduser()
     builder = new_builder(data_dir)
@@ -128,6 +155,10 @@ def _summary(builder: tfds.core.DatasetBuilder) -> str:
     for split, info in builder.info.splits.items():
         signers = len(metadata["signers"][split]) or "unknown"
         line = f"  {split}: {info.num_examples} clips, signers: {signers}"
+        if missing_clips := metadata.get("missing", {}).get(split):
+            line += f", {len(missing_clips)} left out (missing or damaged: see metadata.json)"
+        if never := metadata.get("never_published", {}).get(split):
+            line += f", {len(never)} listed but never published"
         if missing := metadata["missing_labels"][split]:
             line += f", no clip of: {', '.join(missing)}"
         lines.append(line)

@@ -4,15 +4,12 @@ import csv
 import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tfds_builders.clip_examples import Clip
+from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, files_below, shown
 
-VIDEO_SUFFIXES = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
-)
 COLUMNS = ("path", "label", "signer", "split")
 REQUIRED_COLUMNS = COLUMNS[:2]
 SPLIT_NAMES = {
@@ -23,12 +20,8 @@ SPLIT_NAMES = {
 }
 
 
-class RecordingsError(ValueError):
-    """What is wrong with a user's recordings, all of it at once, and what to do."""
-
-    def __init__(self, where: str, problems: Sequence[str], advice: str = ""):
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{where}:\n{lines}" + (f"\n{advice}" if advice else ""))
+class RecordingsError(SourceError):
+    """What is wrong with a user's recordings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +54,7 @@ def read(folder: Path) -> Recordings:
     Raises:
       RecordingsError: something is wrong with them; the message lists every problem.
     """
-    files = [path for path in folder.iterdir() if path.is_file() and _shown(path.name)]
+    files = [path for path in folder.iterdir() if path.is_file() and shown(path.name)]
     tables = sorted(path for path in files if path.suffix.lower() == ".csv")
     if len(tables) > 1:
         raise RecordingsError(
@@ -81,7 +74,7 @@ def read(folder: Path) -> Recordings:
 def read_folder(folder: Path) -> Recordings:
     """Reads `LABEL/**/clip.mp4`. Hidden files are passed over; signers stay unknown."""
     clips, ignored, problems = [], [], []
-    for path in _files(folder):
+    for path in files_below(folder):
         name = path.relative_to(folder).as_posix()
         label = name.split("/")[0].strip()
         if path.suffix.lower() not in VIDEO_SUFFIXES:
@@ -115,19 +108,6 @@ def read_csv(table: Path) -> Recordings:
         [Clip(_id(row.path), table.parent / row.path, row.label, row.signer) for row in rows],
         {_id(row.path): SPLIT_NAMES[row.split] for row in rows if row.split},
     )
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Files below `folder` that aren't hidden; linked folders are entered, loops are not."""
-    for here, subfolders, names in os.walk(folder, followlinks=True):
-        real = Path(here).resolve()
-        loops = {s for s in subfolders if Path(here, s).resolve() in (real, *real.parents)}
-        subfolders[:] = [s for s in subfolders if _shown(s) and s not in loops]
-        yield from (Path(here, name) for name in names if _shown(name))
-
-
-def _shown(name: str) -> bool:
-    return not name.startswith(".")
 
 
 def _rows(table: Path, problems: list[tuple[int, str]]) -> list[_Row]:

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import clip_examples
+from tfds_builders import clip_examples, clip_shards
 from tfds_builders.recordings import index, splits
 
 _log = logging.getLogger(__name__)
@@ -16,7 +17,10 @@ class Builder(tfds.core.ShardBasedBuilder):
     """Builds `recordings/frames` or `recordings/original`; README.md says out of what."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = clip_examples.CONFIGS
+    BUILDER_CONFIGS: ClassVar = [
+        tfds.core.BuilderConfig(name=storage, description=description)
+        for storage, description in clip_examples.STORAGES.items()
+    ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "--manual_dir is a folder of videos: either LABEL/clip.mp4, or with one CSV at its top "
         "whose columns are path,label[,signer][,split]."
@@ -36,6 +40,7 @@ class Builder(tfds.core.ShardBasedBuilder):
             some = ", ".join(ignored[:5]) + (", …" if len(ignored) > 5 else "")
             _log.info("%d file(s) left out, no videos: %s", len(ignored), some)
         clips_of, method = splits.make(recordings)
-        self.info.features["label"].names = sorted({clip.label for clip in recordings.clips})
-        self.info.metadata.update(clip_examples.split_metadata(clips_of, method))
-        return clip_examples.shard_iterators(clips_of, self.builder_config.name)
+        labels = sorted({clip.label for clip in recordings.clips})
+        self.info.features["label"].names = labels
+        self.info.metadata.update(clip_examples.split_metadata(clips_of, method, labels))
+        return clip_shards.shard_iterators(clips_of, self.builder_config.name)

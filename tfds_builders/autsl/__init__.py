@@ -1,0 +1,1 @@
+"""AUTSL: 226 signs of Turkish Sign Language."""

@@ -1,0 +1,1 @@
+"""Bukva: the 33 letters of the Russian fingerspelling alphabet."""

@@ -1,0 +1,33 @@
+"""Builder of Bukva: the 33 letters of the Russian fingerspelling alphabet."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from tfds_builders import public_dataset
+from tfds_builders.bukva import index
+
+_UPSTREAM = "34 labels, as in the reference: 0 is no_event, which no clip has."
+
+
+class Builder(public_dataset.PublicDatasetBuilder):
+    """Builds `trimmed` and `original`; README.md says out of what."""
+
+    BUILDER_CONFIGS: ClassVar = [
+        *public_dataset.configs({"trimmed": "Clips cut to the letter."}, upstream=_UPSTREAM),
+        *public_dataset.configs(
+            {"original": "The letter's frames, `begin` to `end`, of the uncut clips."},
+            upstream=_UPSTREAM,
+            segmented=True,
+        ),
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "--manual_dir is the folder that bukva.zip was unpacked into: annotations.tsv, trimmed/ "
+        "and original/."
+    )
+
+    def _label_names(self) -> list[str]:
+        return index.label_names(upstream=self.builder_config.upstream_labels)
+
+    def _read(self, folder: Path, files: Sequence[Path]) -> public_dataset.Listing:
+        return index.read(folder, files, self.builder_config.variant)

@@ -1,0 +1,1 @@
+"""INCLUDE: 263 signs of Indian Sign Language."""

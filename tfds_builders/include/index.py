@@ -1,0 +1,89 @@
+"""INCLUDE: the official lists, and where their clips lie below a folder."""
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from tfds_builders.public_dataset import Listing
+from tfds_builders.sources import by_key
+
+LISTS = Path(__file__).parent / "lists"
+PREFIXES = {"full": "include", "include50": "include50"}  # of a config's lists
+LABEL_MAPS = {"full": "label_map.json", "include50": "label_map_include50.json"}
+LIST_NAMES = {"train": "train", "validation": "val", "test": "test"}
+# One public copy of the lists says .MP4 of files that were published as .MOV.
+SUFFIXES = (".mov", ".mp4")
+NEVER_PUBLISHED = "Days_and_Time/Second (Number)/"  # 8 clips; their word keeps its id, 190
+
+
+def listed(variant: str, split: str) -> list[str]:
+    """The official list: paths such as `Animals/4. Bird/Extra/MVI_3042.MOV`."""
+    name = f"{PREFIXES[variant]}_{LIST_NAMES[split]}.txt"
+    return (LISTS / name).read_text(encoding="utf-8").splitlines()
+
+
+def word_key(folder: str) -> str:
+    """A word's key in the official label maps: `83. big large` -> `biglarge`."""
+    return "".join(character for character in folder if character.isalpha()).lower()
+
+
+def word_name(path: str) -> str:
+    """The word of a listed path, without the number that other categories use again.
+
+    It is the second part: the last folder may be a level deeper, `Extra`.
+    """
+    return re.sub(r"^\d+\.\s*", "", path.split("/")[1])
+
+
+def label_names(variant: str) -> list[str]:
+    """Words in the order of their official ids."""
+    ids: dict[str, int] = json.loads((LISTS / LABEL_MAPS[variant]).read_text(encoding="utf-8"))
+    names = {word_key(word_name(path)): word_name(path) for path in _every_path()}
+    return [names[key] for key in sorted(ids, key=ids.__getitem__)]
+
+
+def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
+    """Reads the official splits of `full` or `include50`.
+
+    Args:
+      folder: what the 44 archives were unpacked into, together or each in a folder of its own.
+      files: all files below it.
+      variant: `full` or `include50`.
+
+    Raises:
+      SourceError: two files are one listed clip.
+    """
+    found = by_key(folder, files, _file_key)
+    listing = Listing("the official lists; signers unknown, so the same person is in all splits")
+    for split in LIST_NAMES:
+        for path in listed(variant, split):
+            file = found.get(_key(PurePath(path)))
+            if file is None and path.startswith(NEVER_PUBLISHED):
+                listing.never_published[split].append(path)
+            else:
+                listing.add(split, path, file, word_name(path))
+    return listing
+
+
+def _file_key(path: PurePath) -> str | None:
+    """The key of a file below its category, wherever that is; None for all other files."""
+    categories = [i for i, part in enumerate(path.parts[:-2]) if part.lower() in _categories()]
+    if not categories or path.suffix.lower() not in SUFFIXES:
+        return None
+    return _key(PurePath(*path.parts[categories[-1] :]))
+
+
+def _key(path: PurePath) -> str:
+    return path.with_suffix("").as_posix().lower()
+
+
+@functools.cache
+def _categories() -> frozenset[str]:
+    return frozenset(path.split("/")[0].lower() for path in _every_path())
+
+
+@functools.cache
+def _every_path() -> list[str]:
+    return [path for split in LIST_NAMES for path in listed("full", split)]

@@ -1,0 +1,1 @@
+"""LSA64: 64 signs of Argentine Sign Language."""

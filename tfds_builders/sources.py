@@ -1,0 +1,82 @@
+"""A user's folder of videos: what lies in it, and errors that tell all that is wrong with it."""
+
+import os
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+)
+_ARCHIVE = re.compile(r"\.(zip|7z|rar|tar|tgz|tar\.gz)(\.\d+)?$", re.IGNORECASE)
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class SourceError(ValueError):
+    """What is wrong with the files a dataset is built from, all of it at once, and what to do."""
+
+    def __init__(self, where: str, problems: Sequence[str], advice: str = ""):
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{where}:\n{lines}" + (f"\n{advice}" if advice else ""))
+        self.where, self.problems, self.advice = where, problems, advice
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files below `folder` that aren't hidden; linked folders are entered, loops are not."""
+    for here, subfolders, names in os.walk(folder, followlinks=True):
+        real = Path(here).resolve()
+        loops = {s for s in subfolders if Path(here, s).resolve() in (real, *real.parents)}
+        subfolders[:] = [s for s in subfolders if shown(s) and s not in loops]
+        yield from (Path(here, name) for name in names if shown(name))
+
+
+def shown(name: str) -> bool:
+    """Whether a file or folder isn't hidden."""
+    return not name.startswith(".")
+
+
+def by_key(
+    folder: Path, files: Sequence[Path], key_of: Callable[[Path], _Key | None]
+) -> dict[_Key, Path]:
+    """Files by what names them in a dataset's lists.
+
+    Args:
+      folder: what errors call the place.
+      files: as `files_below` gives them.
+      key_of: takes a path relative to `folder`; None passes a file over.
+
+    Raises:
+      SourceError: two files have one key: which of them is meant can't be told.
+    """
+    found: dict[_Key, Path] = {}
+    problems = []
+    for path in sorted(files):
+        key = key_of(path.relative_to(folder))
+        if key is None:
+            continue
+        if key in found:
+            first, second = (p.relative_to(folder).as_posix() for p in (found[key], path))
+            problems.append(f"{first} and {second}")
+        found.setdefault(key, path)
+    if problems:
+        raise SourceError(str(folder), problems, "Each pair is one clip to the lists: keep one.")
+    return found
+
+
+def unpack_hint(files: Sequence[Path]) -> str:
+    """A sentence on archives that still lie among the files; empty if there are none."""
+    archives = sorted(path.name for path in files if _ARCHIVE.search(path.name))
+    if not archives:
+        return ""
+    return f"{len(archives)} archive(s) there, such as {archives[0]}: unpack them first."
+
+
+def count_warnings(listed: Mapping[str, int], official: Mapping[str, int]) -> list[str]:
+    """Tells the splits whose lists are not as long as the official ones."""
+    return [
+        f"{split}: {listed.get(split, 0):,} clips listed, {count:,} in the official split"
+        for split, count in official.items()
+        if listed.get(split, 0) != count
+    ]
