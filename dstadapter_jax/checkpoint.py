@@ -8,7 +8,7 @@ frozen backbone isn't among them. The newest two are kept and the best by `val_t
 import pathlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
 import jax
@@ -55,8 +55,22 @@ class Checkpointer:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with _teaching(f"saving to {self.folder}"):
+        with self._saving():
             self._manager.close()
+
+    def _saving(self, step: int | None = None) -> AbstractContextManager[None]:
+        what = "saving" if step is None else f"saving step {step}"
+        advice = "Earlier checkpoints are as they were; check the disk, then start again."
+        return _teaching(f"{what} to {self.folder}", advice)
+
+    def _reading(self, step: int) -> AbstractContextManager[None]:
+        others = [other for other in self._manager.all_steps() if other != step] or "none"
+        advice = (
+            "It is damaged, or the run that goes on there has removed it. Other steps there:"
+            f" {others}. Evaluate and predict take one as --step; to train on from the one before,"
+            f" remove {self.folder / str(step)}."
+        )
+        return _teaching(f"reading step {step} from {self.folder}", advice)
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint's step, or None where there is none."""
@@ -95,7 +109,7 @@ class Checkpointer:
         if saved and metrics is None:
             return
         self._check_space(step, (trainable, optimizer))
-        with _teaching(f"saving step {step} to {self.folder}"):
+        with self._saving(step):
             if saved:
                 self._manager.delete(step)
             self._manager.save(
@@ -123,7 +137,7 @@ class Checkpointer:
 
     def wait(self) -> None:
         """Returns once the last save is whole."""
-        with _teaching(f"saving to {self.folder}"):
+        with self._saving():
             self._manager.wait_until_finished()
 
     def metadata(self, step: int) -> dict[str, Any]:
@@ -155,12 +169,12 @@ class Checkpointer:
         return items.trainable, items.optimizer, items.iterator
 
     def _restore(self, step: int, **items: Any) -> Any:
-        with _teaching(f"reading step {step} from {self.folder}"):
+        with self._reading(step):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     def _check_shapes(self, step: int, like: dict) -> None:
         """Raises one readable error; Orbax's own would print both trees."""
-        with _teaching(f"reading step {step} from {self.folder}"):
+        with self._reading(step):
             saved = self._manager.item_metadata(step)["trainable"]
         found, expected = _shapes(saved), _shapes(like)
         differing = [
@@ -195,7 +209,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 @contextmanager
-def _teaching(doing: str) -> Iterator[None]:
+def _teaching(doing: str, advice: str) -> Iterator[None]:
     """Turns whatever Orbax raises into one line; what was whole on the disk stays whole."""
     try:
         yield
@@ -204,6 +218,5 @@ def _teaching(doing: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise CheckpointError(
-            f"{doing} failed: {reason[0] if reason else type(error).__name__}."
-            " Earlier checkpoints are as they were; check the disk, then start again."
+            f"{doing} failed: {reason[0] if reason else type(error).__name__}. {advice}"
         ) from error

@@ -1,6 +1,7 @@
 """What every command shares: logs to stderr, errors as one message instead of a stack trace."""
 
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Callable
@@ -22,7 +23,8 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
         stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
     # Orbax warns of every checkpoint without metrics, and logs the stack of what it then raises.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for loud in ("absl", "asyncio"):
+        logging.getLogger(loud).setLevel(logging.CRITICAL)
     for ours in ("dstadapter_jax", "tfds_builders"):
         logging.getLogger(ours).setLevel(logging.INFO)
     try:
@@ -31,5 +33,6 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        print("interrupted", file=sys.stderr, flush=True)
+        # At once: threads of JAX's and Grain's, broken off in the middle, may crash on the way out.
+        os._exit(130)

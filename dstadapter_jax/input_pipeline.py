@@ -48,8 +48,8 @@ def open_dataset(name: str, data_dir: str) -> ClipDataset:
     Raises:
         ValueError: It hasn't been built there.
     """
-    if not name:
-        raise ValueError("config.data.name is empty: expected DATASET/CONFIG.")
+    if name.count("/") != 1:
+        raise ValueError(f"config.data.name: expected DATASET/CONFIG, found {name!r}.")
     build = f"python -m tfds_builders {name} --manual_dir SRC --data_dir OUT"
     if not data_dir:
         raise ValueError(
@@ -59,7 +59,10 @@ def open_dataset(name: str, data_dir: str) -> ClipDataset:
     folder = pathlib.Path(data_dir).expanduser() / name
     versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
     if not versions:
-        raise ValueError(f"config.data.dir: no built dataset in {folder}. Build it with `{build}`.")
+        raise ValueError(
+            f"config.data.dir: no built dataset in {folder}. Build it with `{build}`, or say where"
+            " it is: --config.data.dir=OUT in training, --data_dir OUT in evaluation."
+        )
     newest = max(versions, key=lambda path: tfds.core.Version(path.name))
     builder = tfds.builder_from_directory(newest)
     return ClipDataset(

@@ -48,9 +48,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         # Lists, as JSON gives them back, are as good as tuples.
         object.__setattr__(self, "spatial_kernel", tuple(self.spatial_kernel))
-        for name in ("num_classes", "input_resolution", "num_frames", "patch_size", "layers"):
+        for name in ("num_classes", "input_resolution", "num_frames", "patch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name}: expected at least 1, found {getattr(self, name)}.")
+        if self.layers < 2:  # all but the last are stacked, and nothing can't be saved
+            raise ValueError(f"model.layers: expected at least 2, found {self.layers}.")
         if self.input_resolution % self.patch_size:
             raise ValueError(
                 f"model.input_resolution: expected a multiple of model.patch_size ="

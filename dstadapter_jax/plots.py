@@ -1,6 +1,5 @@
 """Pictures of a run for its workdir: training curves and confusion matrix."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -8,6 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+
+from dstadapter_jax.workdir import read_metrics
 
 NAMED_CLASSES = 40  # more names than that can't be read along an axis
 
@@ -52,7 +53,7 @@ def _drawable(text: str) -> bool:
 
 def draw_curves(path: pathlib.Path, metrics: pathlib.Path) -> None:
     """Draws loss, learning rate and validation accuracy from a `metrics.jsonl` to a PNG file."""
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    rows = read_metrics(metrics)
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     panels = figure.subplots(1, 3)
     _curve(panels[0], rows, "loss", "training loss")

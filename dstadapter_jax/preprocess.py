@@ -52,7 +52,7 @@ class PreprocessConfig:
     flip_probability: float = 0.5
 
     def __post_init__(self) -> None:
-        smallest, largest = self.crop_area
+        smallest, largest = self.crop_area if len(self.crop_area) == 2 else (0, 0)
         layers, level = len(randaugment.OPERATIONS), randaugment.MAX_LEVEL
         for field, valid, expected in (
             ("num_frames", self.num_frames >= 1, "at least 1"),

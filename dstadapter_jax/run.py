@@ -29,7 +29,7 @@ from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, pre
 from dstadapter_jax.sharding import make_mesh, parameter_sharding, replicated, shard_batch
 from dstadapter_jax.train_step import TrainState, make_train_step
 from dstadapter_jax.video import check_decoder
-from dstadapter_jax.workdir import claim_workdir
+from dstadapter_jax.workdir import check_same_run
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ class Run:
         )
         self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
         self.total_steps = self.steps_per_epoch * config.num_epochs
-        claim_workdir(workdir, config.to_dict())
         self._build_model()
         self._key = jax.random.key(config.seed)
         self.step, self.losses, self.validated = 0, list[Any](), True
@@ -116,6 +115,7 @@ class Run:
         if latest is None:
             return
         saved = checkpoints.metadata(latest)
+        check_same_run(self.workdir, saved["config"], self.config.to_dict())
         self._check_resumable(saved)
         trainable, optimizer, position = checkpoints.restore_training(
             latest, self.state.trainable, self.state.optimizer
@@ -134,7 +134,8 @@ class Run:
             if found != asked:
                 raise ValueError(
                     f"{self.workdir}: {name}: the run there has {found!r}, asked for {asked!r}."
-                    " Use as many devices and the same backbone file, or another --workdir."
+                    " Use the same backbone file, and as many devices as before, or set"
+                    " config.batch_size, which is per device, so that the product is the same."
                 )
 
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
@@ -208,9 +209,14 @@ def _check_fields(config: ConfigDict) -> None:
         value = functools.reduce(getattr, name.split("."), config)
         if value < 1:
             raise ValueError(f"config.{name}: expected at least 1, found {value}.")
-    if not config.optimizer.learning_rate > 0:
-        found = config.optimizer.learning_rate
-        raise ValueError(f"config.optimizer.learning_rate: expected more than 0, found {found}.")
+    rate, decay = config.optimizer.learning_rate, config.optimizer.weight_decay
+    if not 0 < rate < math.inf:
+        raise ValueError(f"config.optimizer.learning_rate: expected more than 0, found {rate}.")
+    if not 0 <= decay < math.inf:
+        raise ValueError(f"config.optimizer.weight_decay: expected at least 0, found {decay}.")
+    for name in ("seed", "validate_last_epochs"):
+        if config[name] < 0:
+            raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
     if config.tune not in TUNES:
         raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
     check_decoder(config.data.decoder)

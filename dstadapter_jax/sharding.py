@@ -12,15 +12,15 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
 
     Both axes split the batch; `fsdp` also splits weights and optimizer state.
     """
-    count = jax.device_count()
+    count, asked = jax.device_count(), f"data = {data}, fsdp = {fsdp}"
     if data == -1 and fsdp > 0:
         data = count // fsdp
     elif fsdp == -1 and data > 0:
         fsdp = count // data
     if data < 1 or fsdp < 1 or data * fsdp != count:
         raise ValueError(
-            f"config.mesh: data x fsdp must make up the {count} devices there are, found"
-            f" data = {data}, fsdp = {fsdp}. One of them may be -1: as many as are left."
+            f"config.mesh: data x fsdp must make up the {count} devices there are, found {asked}."
+            " One of them may be -1: as many as are left."
         )
     # Under Explicit axes, JAX's default, the class token could not be joined to sharded patches.
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))

@@ -15,7 +15,7 @@ from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted, StopRequest
 from dstadapter_jax.plots import draw_curves
 from dstadapter_jax.run import Run
-from dstadapter_jax.workdir import MetricsLog, hold_workdir
+from dstadapter_jax.workdir import MetricsLog, hold_workdir, write_config
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         checkpoints = stack.enter_context(Checkpointer(workdir))
         stop = stack.enter_context(StopRequest())
         run.restore(checkpoints)
+        write_config(workdir, config.to_dict())
         log = MetricsLog(workdir / "metrics.jsonl", run.step, run.validated)
         try:
             _train(run, checkpoints, log, stop)

@@ -2,16 +2,20 @@
 
 import fcntl
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Fields that may differ when a run goes on: they say where and how fast, not what.
-# The backbone's file may have moved too: its hash is compared, not its place.
+logger = logging.getLogger(__name__)
+
+# Fields that may differ when a run goes on: they say where and how fast, not what. Of the backbone
+# the hash is compared and not the place, of the batch its size over all devices; and both decoders
+# give the same frames.
 FREE_FIELDS = (
-    *("data.dir", "data.num_threads", "mesh.data", "mesh.fsdp"),
+    *("data.dir", "data.num_threads", "data.decoder", "mesh.data", "mesh.fsdp", "batch_size"),
     *("pretrained", "pretrained_revision"),
 )
 
@@ -39,39 +43,24 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def claim_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """Writes the run's `config.json`, or checks the one that is there.
-
-    A config without a checkpoint beside it is of a run that never got anywhere, and is replaced.
-
-    Raises:
-        ValueError: The folder holds a run of another config.
-    """
-    path = workdir / "config.json"
-    steps = workdir.glob("checkpoints/*")
-    if path.exists() and any(step.name.isdecimal() for step in steps):
-        _check_same_run(path, config)
-        return
-    # A run killed here leaves the whole file or none.
-    draft = path.with_suffix(".json.tmp")
+def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """Writes `config.json`; killed meanwhile, it leaves the old file or the new one, whole."""
+    draft = workdir / "config.json.tmp"
     draft.write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(draft, path)
+    os.replace(draft, workdir / "config.json")
 
 
-def _check_same_run(path: pathlib.Path, config: dict[str, Any]) -> None:
-    try:
-        found = _flat(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected a run's config as JSON: {error}.") from error
-    asked = _flat(json.loads(json.dumps(config)))
+def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises ValueError, naming the fields, if a config isn't that of the workdir's checkpoints."""
+    found, wanted = (_flat(json.loads(json.dumps(config))) for config in (saved, asked))
     differing = [
-        f"{field}: {found.get(field)!r} there, {asked.get(field)!r} asked for"
-        for field in sorted(found.keys() | asked.keys())
-        if field not in FREE_FIELDS and found.get(field) != asked.get(field)
+        f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
+        for field in sorted(found.keys() | wanted.keys())
+        if field not in FREE_FIELDS and found.get(field) != wanted.get(field)
     ]
     if differing:
         raise ValueError(
-            f"{path.parent} holds another run, with {'; '.join(differing)}."
+            f"{workdir} holds another run, with {'; '.join(differing)}."
             " Choose another --workdir, or ask for the same to go on with that run."
         )
 
@@ -86,6 +75,20 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; lines that a crash left unreadable are told of and passed."""
+    rows = []
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            int(row["step"]), float(row["epoch"])
+            rows.append(row)
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s, line %d: unreadable, left out", path, number)
+    return rows
+
+
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, each step's once, however often a run is resumed."""
 
@@ -98,13 +101,7 @@ class MetricsLog:
         def known(row: dict[str, Any]) -> bool:
             return row["step"] < step or (row["step"] == step and (validated or "loss" in row))
 
-        kept = []
-        if path.exists():
-            # A line that a killed run didn't finish is later than any checkpoint.
-            whole = [
-                line for line in path.read_text().splitlines(keepends=True) if line[-1] == "\n"
-            ]
-            kept = [line for line in whole if known(json.loads(line))]
+        kept = [json.dumps(row) + "\n" for row in read_metrics(path) if known(row)]
         draft = path.with_suffix(".jsonl.tmp")
         draft.write_text("".join(kept))
         os.replace(draft, path)

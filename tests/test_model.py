@@ -234,7 +234,7 @@ def test_every_trainable_gradient_equals_the_reference(golden, tiny_gradients):
     [
         {},
         {"patch_size": 8, "spatial_kernel": (1, 3, 3)},
-        {"layers": 1, "num_frames": 1},
+        {"num_frames": 1},
         {"layers": 3, "heads": 1, "num_frames": 2, "input_resolution": 16},
     ],
 )
@@ -344,7 +344,7 @@ def test_strict_promotion(dtype):
 
 
 def test_dropout_keeps_the_mean_and_differs_by_key():
-    cfg = small_config(dropout=0.4, layers=1, num_frames=1)
+    cfg = small_config(dropout=0.4, num_frames=1)
     model, clips = blank_model(cfg), random_clips(cfg)
     load_weights(model, random_weights(model))
     keys = jax.random.split(jax.random.key(0), 2000)
@@ -369,7 +369,7 @@ def test_dropout_asks_for_a_key():
     ("changes", "message"),
     [
         ({"num_classes": 0}, r"model\.num_classes.*at least 1, found 0"),
-        ({"layers": 0}, r"model\.layers.*found 0"),
+        ({"layers": 1}, r"model\.layers: expected at least 2, found 1"),
         ({"input_resolution": 50}, r"model\.input_resolution.*patch_size = 16.*found 50"),
         ({"heads": 5}, r"model\.width.*model\.heads = 5.*found 32"),
         ({"heads": 0}, r"model\.heads = 0"),

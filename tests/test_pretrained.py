@@ -163,7 +163,7 @@ def leaves(model):
     return jax.tree.leaves(nnx.state(model))
 
 
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("layers", [2, 4])
 def test_round_trip_of_other_depths_and_kernels(layers):
     cfg = {"layers": layers, "spatial_kernel": (1, 3, 3)}
     rng = np.random.default_rng(0)

@@ -486,3 +486,12 @@ def test_command_fails_with_a_message_and_no_trace(source, out, tmp_path):
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith("error: 3 clip(s) can't be read")
     assert "Traceback" not in failed.stderr
+
+
+def test_blank_labels_are_refused_and_accents_are_written_one_way(source, out, mp4):
+    put(source, [f" /{i}.mp4" for i in range(3)] + [f"a/{i}.mp4" for i in range(3)], mp4)
+    with pytest.raises(ValueError, match="the folder's name, its label, is blank"):
+        build("recordings", source, out)
+    shutil.rmtree(source / " ")
+    put(source, ["cafe\u0301/0.mp4", "cafe\u0301/1.mp4", "caf\u00e9/2.mp4"], mp4)
+    assert {clip.label for clip in index.read(source).clips} == {"a", "caf\u00e9"}

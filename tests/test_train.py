@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 import jax
@@ -193,7 +194,11 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
         ("data.decoder", "opencv", r"config.data.decoder: expected one of"),
         ("data.dir", "nowhere", r"no built dataset in nowhere"),
         ("optimizer.learning_rate", 0.0, r"learning_rate: expected more than 0, found 0.0"),
-        ("data.name", "", r"config.data.name is empty"),
+        (
+            "data.name",
+            "recordings",
+            r"config.data.name: expected DATASET/CONFIG, found 'recordings'",
+        ),
         (
             "preprocess.flip_probability",
             2.0,
@@ -229,6 +234,32 @@ def test_a_run_that_never_got_anywhere_does_not_claim_its_workdir(config, tmp_pa
     assert json.loads((tmp_path / "config.json").read_text())["pretrained"] == ""
 
 
+def test_without_its_config_file_a_workdir_is_still_known_by_its_checkpoint(
+    run_dir, config, tmp_path
+):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    (workdir / "config.json").unlink()
+    config.num_epochs = 8
+    with pytest.raises(ValueError, match=r"another run, with num_epochs: 4 there, 8 asked for"):
+        train_and_evaluate(config, workdir)
+    assert not (workdir / "config.json").exists()
+    config.num_epochs = 4
+    train_and_evaluate(config, workdir)
+    assert json.loads((workdir / "config.json").read_text())["num_epochs"] == 4
+
+
+@pytest.mark.parametrize("item", ["trainable", "metadata"])
+def test_a_damaged_checkpoint_is_named_with_the_others(run_dir, config, tmp_path, item):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints/24" / item)
+    message = r"reading step 24 .* Other steps there: \[.*\]\..* --step; .* remove .*/24\."
+    with pytest.raises(CheckpointError, match=message):
+        train_and_evaluate(config, workdir)
+    shutil.rmtree(workdir / "checkpoints/24")
+    train_and_evaluate(config, workdir)
+    assert log_of(workdir) == log_of(run_dir)
+
+
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
 def test_a_workdir_that_cannot_be_written(config):
     with pytest.raises(ValueError, match=r"--workdir /proc/run: can't be written to"):
@@ -242,12 +273,16 @@ def test_a_workdir_is_for_one_process_at_a_time(config, tmp_path):
 
 def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    rows = [{"step": 2, "loss": 1.0}, {"step": 2, "val_top1": 0.5}, {"step": 3, "loss": 1.0}]
+    names = ("loss", "val_top1", "loss")
+    rows = [{"step": n, "epoch": n / 2, k: 1.0} for n, k in zip((2, 2, 3), names, strict=True)]
     for validated, kept in ((True, rows[:2]), (False, rows[:1])):
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "lo')
+        lines = [json.dumps(row) for row in rows]
+        # What crashes and cut power leave: half a line, NULs, a line of nothing.
+        lines = [lines[0], '{"step": 1, "lo', "\0\0", "", '{"loss": 1}', *lines[1:], '{"step": 4']
+        path.write_text("\n".join(lines))
         log = MetricsLog(path, step=2, validated=validated)
-        log.write(step=3, loss=2.0)
-        assert log_of(tmp_path) == [*kept, {"step": 3, "loss": 2.0}]
+        log.write(step=3, epoch=1.5, loss=2.0)
+        assert log_of(tmp_path) == [*kept, {"step": 3, "epoch": 1.5, "loss": 2.0}]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):

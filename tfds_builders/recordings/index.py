@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -76,13 +77,15 @@ def read_folder(folder: Path) -> Recordings:
     clips, ignored, problems = [], [], []
     for path in files_below(folder):
         name = path.relative_to(folder).as_posix()
-        label = name.split("/")[0].strip()
+        label = _label(name.split("/")[0])
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             ignored.append(name)
         elif path.parent == folder:
             problems.append(f"{name}: not in a folder named as its label")
         elif problem := _unstorable(label) or _unstorable(name):
             problems.append(f"{name!r}: {problem}")
+        elif not label:
+            problems.append(f"{name!r}: the folder's name, its label, is blank")
         else:
             clips.append(Clip(name, path, label))
     if problems:
@@ -105,7 +108,10 @@ def read_csv(table: Path) -> Recordings:
         raise RecordingsError(str(table), [f"line {n}: {text}" for n, text in sorted(problems)])
     rows.sort(key=lambda row: _id(row.path))
     return Recordings(
-        [Clip(_id(row.path), table.parent / row.path, row.label, row.signer) for row in rows],
+        [
+            Clip(_id(row.path), table.parent / row.path, _label(row.label), row.signer)
+            for row in rows
+        ],
         {_id(row.path): SPLIT_NAMES[row.split] for row in rows if row.split},
     )
 
@@ -162,6 +168,11 @@ def _row_problems(row: _Row, folder: Path) -> Iterator[str]:
 def _leaves_folder(path: str) -> bool:
     kinds = PurePosixPath(path), PureWindowsPath(path)
     return any(kind.anchor or ".." in kind.parts for kind in kinds)
+
+
+def _label(name: str) -> str:
+    """Without the spaces around it, and with one way to write é: names are told apart by code."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def _unstorable(name: str) -> str:
