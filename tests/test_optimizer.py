@@ -146,3 +146,18 @@ def test_whole_tree_updates_leave_frozen_weights_alone(golden_model):
         jax.tree.leaves_with_path(updates), jax.tree.leaves(roles(params, "adapter")), strict=True
     ):
         assert bool(jnp.any(update != 0)) == (role != "frozen"), path
+
+
+def test_every_step_draws_its_own_dropout_mask():
+    cfg = ModelConfig(**{name: META[name] for name in SIZES}, dropout=0.5)
+    graphdef, trainable, frozen = partition(DSTAdapter(cfg, rngs=nnx.Rngs(0)), "adapter")
+    optimizer = make_optimizer(0.0, weight_decay=0.0, tune="adapter")  # nothing else changes
+    step = jax.jit(make_train_step(graphdef, optimizer))
+    start = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
+    batch = GOLDEN["input/clip_ncthw"].transpose(0, 2, 3, 4, 1), GOLDEN["input/label"]
+    after, first = step(start, frozen, *batch, jax.random.key(0))
+    _, second = step(after, frozen, *batch, jax.random.key(0))
+    _, again = step(start, frozen, *batch, jax.random.key(0))
+    _, other_key = step(start, frozen, *batch, jax.random.key(1))
+    assert first == again
+    assert len({float(first), float(second), float(other_key)}) == 3
