@@ -1,7 +1,8 @@
 """Video files to RGB frames.
 
 PyAV is the default decoder; decord, with which the reference was trained, is the other one. Both
-give the same frames, pixel for pixel, wherever decord is right: decord 0.6 returns wrong frames,
+give the same frames wherever decord is right, pixel for pixel but for 8-bit frames of odd height
+and the inverse DCT's last bit in coarse MPEG-4 Part 2. decord 0.6, though, returns wrong frames,
 silently, on open-GOP H.264, on MPEG-TS, and on MPEG-4 Part 2 with B-frames, and does not undo
 mirroring; PyAV has none of these faults. Edit lists decord would read wrong are refused.
 
