@@ -7,69 +7,19 @@ or one error if too many clips are missing.
 import abc
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import tensorflow_datasets as tfds
 
 from tfds_builders import clip_examples, clip_shards
-from tfds_builders.clip_examples import Clip
+from tfds_builders.listing import Listing
 from tfds_builders.sources import SourceError, files_below, unpack_hint
 
-SPLITS = ("train", "validation", "test")
 MAX_MISSING = 0.005  # of a split's listed clips
 NO_FILE = "no such file"
 
-_Value = TypeVar("_Value")
-
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class Listing:
-    """The clips that a dataset's lists name.
-
-    Attributes:
-      split_method: in words, how the splits were made.
-      found: of each split, the clips whose file is there, in the lists' order.
-      missing: of each split, the ids of the clips whose file isn't.
-      never_published: of each split, the ids of listed clips that nobody can have.
-      warnings: what a user should know of the lists.
-    """
-
-    split_method: str
-    found: dict[str, list[Clip]] = dataclasses.field(default_factory=lambda: _per_split(list[Clip]))
-    missing: dict[str, list[str]] = dataclasses.field(default_factory=lambda: _per_split(list[str]))
-    never_published: dict[str, list[str]] = dataclasses.field(
-        default_factory=lambda: _per_split(list[str])
-    )
-    warnings: list[str] = dataclasses.field(default_factory=list)
-
-    def add(
-        self,
-        split: str,
-        clip_id: str,
-        path: Path | None,
-        label: str,
-        *,
-        signer: str = "",
-        segment: tuple[int, int] | None = None,
-    ) -> None:
-        """Adds a listed clip; `path` is None if its file isn't there."""
-        if path is None:
-            self.missing[split].append(clip_id)
-        else:
-            self.found[split].append(Clip(clip_id, path, label, signer, segment))
-
-    def num_listed(self) -> dict[str, int]:
-        """Clips that the lists name, split by split, whether they exist or not."""
-        parts = (self.found, self.missing, self.never_published)
-        return {split: sum(len(part[split]) for part in parts) for split in SPLITS}
-
-
-def _per_split(factory: Callable[[], _Value]) -> dict[str, _Value]:
-    return {split: factory() for split in SPLITS}
 
 
 @dataclasses.dataclass(eq=False)
@@ -141,20 +91,31 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> Mapping[str, Sequence[tfds.core.split_builder.ExampleGeneratorFn]]:
-        folder = Path(dl_manager.manual_dir)
+    def listing(self, folder: Path) -> Listing:
+        """The clips that the lists name, and which of them lie below `folder`.
+
+        Raises:
+          SourceError: the lists are missing or wrong, no clip is there, or a split has none.
+        """
         files = sorted(files_below(folder))
         advice = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} {unpack_hint(files)}".strip()
         try:
             listing = self._read(folder, files)
+            listing.check(str(folder))
         except SourceError as error:
             both = f"{error.advice}\n{advice}".strip()
             raise SourceError(error.where, error.problems, both) from error
+        listing.advice = advice
+        return listing
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Sequence[tfds.core.split_builder.ExampleGeneratorFn]]:
+        folder = Path(dl_manager.manual_dir)
+        listing = self.listing(folder)
         for warning in listing.warnings:
             _log.warning("%s", warning)
-        left_out = _left_out(listing, self._max_missing, str(folder), advice)
+        left_out = _left_out(listing, self._max_missing, folder)
         method = listing.split_method
         self.info.metadata.update(
             clip_examples.split_metadata(listing.found, method, self._label_names()),
@@ -165,20 +126,13 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
         return clip_shards.shard_iterators(listing.found, self.builder_config.storage, left_out)
 
 
-def _left_out(
-    listing: Listing, max_missing: float, folder: str, advice: str
-) -> clip_shards.LeftOut:
+def _left_out(listing: Listing, max_missing: float, folder: Path) -> clip_shards.LeftOut:
     """The clips without a file; raises before hours of decoding if these are too many already."""
-    to_find = {s: len(listing.found[s]) + len(listing.missing[s]) for s in SPLITS}
-    if empty := [f"no clip listed in {split}" for split, count in to_find.items() if not count]:
-        raise SourceError(folder, empty, advice)
-    if not any(listing.found.values()):
-        raise SourceError(folder, [f"none of {sum(to_find.values()):,} clips found"], advice)
-    left_out = clip_shards.LeftOut(to_find, max_missing)
-    for split, ids in listing.missing.items():
-        left_out.reasons[split].update(dict.fromkeys(ids, NO_FILE))
+    left_out = clip_shards.LeftOut(listing.num_to_find(), max_missing)
+    for split, labels in listing.missing.items():
+        left_out.reasons[split].update(dict.fromkeys(labels, NO_FILE))
     try:
         left_out.check()
     except clip_shards.UnusableClipsError as error:
-        raise ValueError(f"{error}\n{advice}") from error
+        raise ValueError(f"{folder}: {error}\n{listing.advice}") from error
     return left_out

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from tfds_builders import public_dataset
 from tfds_builders.autsl import index
+from tfds_builders.listing import Listing
 
 
 class Builder(public_dataset.PublicDatasetBuilder):
@@ -21,5 +22,5 @@ class Builder(public_dataset.PublicDatasetBuilder):
     def _label_names(self) -> list[str]:
         return index.label_names()
 
-    def _read(self, folder: Path, files: Sequence[Path]) -> public_dataset.Listing:
+    def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
         return index.read(folder, files)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
-from tfds_builders.public_dataset import Listing
+from tfds_builders.listing import Listing
 from tfds_builders.sources import SourceError, by_key, count_warnings
 
 CLASSES = Path(__file__).with_name("SignList_ClassId_TR_EN.csv")

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from tfds_builders import public_dataset
 from tfds_builders.bukva import index
+from tfds_builders.listing import Listing
 
 _UPSTREAM = "34 labels, as in the reference: 0 is no_event, which no clip has."
 
@@ -29,5 +30,5 @@ class Builder(public_dataset.PublicDatasetBuilder):
     def _label_names(self) -> list[str]:
         return index.label_names(upstream=self.builder_config.upstream_labels)
 
-    def _read(self, folder: Path, files: Sequence[Path]) -> public_dataset.Listing:
+    def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
         return index.read(folder, files, self.builder_config.variant)

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from tfds_builders.public_dataset import Listing
+from tfds_builders.listing import Listing
 from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, by_key, count_warnings
 
 CLASS_IDS = Path(__file__).with_name("class_ids.json")

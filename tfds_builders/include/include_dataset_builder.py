@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from tfds_builders import public_dataset
 from tfds_builders.include import index
+from tfds_builders.listing import Listing
 
 
 class Builder(public_dataset.PublicDatasetBuilder):
@@ -22,5 +23,5 @@ class Builder(public_dataset.PublicDatasetBuilder):
     def _label_names(self) -> list[str]:
         return index.label_names(self.builder_config.variant)
 
-    def _read(self, folder: Path, files: Sequence[Path]) -> public_dataset.Listing:
+    def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
         return index.read(folder, files, self.builder_config.variant)

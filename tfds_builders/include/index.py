@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from tfds_builders.public_dataset import Listing
+from tfds_builders.listing import Listing
 from tfds_builders.sources import by_key
 
 LISTS = Path(__file__).parent / "lists"

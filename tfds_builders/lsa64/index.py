@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from tfds_builders.public_dataset import Listing
+from tfds_builders.listing import Listing
 from tfds_builders.sources import SourceError, by_key
 
 SIGNS = Path(__file__).with_name("signs.tsv")

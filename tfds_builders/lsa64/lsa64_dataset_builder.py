@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tfds_builders import public_dataset
+from tfds_builders.listing import Listing
 from tfds_builders.lsa64 import index
 
 
@@ -23,5 +24,5 @@ class Builder(public_dataset.PublicDatasetBuilder):
     def _label_names(self) -> list[str]:
         return index.label_names(upstream=self.builder_config.upstream_labels)
 
-    def _read(self, folder: Path, files: Sequence[Path]) -> public_dataset.Listing:
+    def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
         return index.read(folder, files, self.builder_config.variant)

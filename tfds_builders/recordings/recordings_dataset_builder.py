@@ -8,6 +8,7 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from tfds_builders import clip_examples, clip_shards
+from tfds_builders.listing import Listing
 from tfds_builders.recordings import index, splits
 
 _log = logging.getLogger(__name__)
@@ -32,15 +33,28 @@ class Builder(tfds.core.ShardBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
+    def listing(self, folder: Path) -> Listing:
+        """The clips of a folder in their splits.
+
+        Raises:
+          SourceError: folder or CSV are wrong, or no division of the clips is fit to train on.
+        """
+        recordings = index.read(folder)
+        clips_of, method = splits.make(recordings)
+        listing = Listing(method, found=clips_of)
+        if ignored := recordings.ignored:
+            some = ", ".join(ignored[:5]) + (", …" if len(ignored) > 5 else "")
+            listing.warnings.append(f"{len(ignored)} file(s) left out, no videos: {some}")
+        return listing
+
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Sequence[tfds.core.split_builder.ExampleGeneratorFn]]:
-        recordings = index.read(Path(dl_manager.manual_dir))
-        if ignored := recordings.ignored:
-            some = ", ".join(ignored[:5]) + (", …" if len(ignored) > 5 else "")
-            _log.info("%d file(s) left out, no videos: %s", len(ignored), some)
-        clips_of, method = splits.make(recordings)
-        labels = sorted({clip.label for clip in recordings.clips})
+        listing = self.listing(Path(dl_manager.manual_dir))
+        for warning in listing.warnings:
+            _log.info("%s", warning)
+        found, method = listing.found, listing.split_method
+        labels = sorted({clip.label for clips in found.values() for clip in clips})
         self.info.features["label"].names = labels
-        self.info.metadata.update(clip_examples.split_metadata(clips_of, method, labels))
-        return clip_shards.shard_iterators(clips_of, self.builder_config.name)
+        self.info.metadata.update(clip_examples.split_metadata(found, method, labels))
+        return clip_shards.shard_iterators(found, self.builder_config.name)

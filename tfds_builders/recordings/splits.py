@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfds_builders.clip_examples import Clip
+from tfds_builders.listing import SPLITS
 from tfds_builders.recordings.index import Recordings, RecordingsError
 
-SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2  # of the clips
 SEED = 0
 DRAWS = 1000  # divisions of the signers that are tried

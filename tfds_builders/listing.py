@@ -1,0 +1,74 @@
+"""What a dataset consists of: the clips of its lists, and which of them are there."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from tfds_builders.clip_examples import Clip
+from tfds_builders.sources import SourceError
+
+SPLITS = ("train", "validation", "test")
+
+_Value = TypeVar("_Value")
+
+
+@dataclasses.dataclass
+class Listing:
+    """The clips that a dataset's lists name.
+
+    Attributes:
+      split_method: in words, how the splits were made.
+      found: of each split, the clips whose file is there, in the lists' order.
+      missing: of each split, the clips whose file isn't there: id and label.
+      never_published: of each split, the ids of listed clips that nobody can have.
+      warnings: what a user should know of the lists.
+      advice: where missing clips are to be had.
+    """
+
+    split_method: str
+    found: dict[str, list[Clip]] = dataclasses.field(default_factory=lambda: _per_split(list[Clip]))
+    missing: dict[str, dict[str, str]] = dataclasses.field(
+        default_factory=lambda: _per_split(dict[str, str])
+    )
+    never_published: dict[str, list[str]] = dataclasses.field(
+        default_factory=lambda: _per_split(list[str])
+    )
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    advice: str = ""
+
+    def add(
+        self,
+        split: str,
+        clip_id: str,
+        path: Path | None,
+        label: str,
+        *,
+        signer: str = "",
+        segment: tuple[int, int] | None = None,
+    ) -> None:
+        """Adds a listed clip; `path` is None if its file isn't there."""
+        if path is None:
+            self.missing[split][clip_id] = label
+        else:
+            self.found[split].append(Clip(clip_id, path, label, signer, segment))
+
+    def num_listed(self) -> dict[str, int]:
+        """Clips that the lists name, split by split, whether they exist or not."""
+        return {s: n + len(self.never_published[s]) for s, n in self.num_to_find().items()}
+
+    def num_to_find(self) -> dict[str, int]:
+        """Listed clips that exist, split by split, whether they are in the folder or not."""
+        return {split: len(self.found[split]) + len(self.missing[split]) for split in SPLITS}
+
+    def check(self, where: str) -> None:
+        """Raises `SourceError` if a split lists no clip or none of all clips is there."""
+        to_find = self.num_to_find()
+        if empty := [f"no clip listed in {split}" for split, count in to_find.items() if not count]:
+            raise SourceError(where, empty)
+        if not any(self.found.values()):
+            raise SourceError(where, [f"none of {sum(to_find.values()):,} clips found"])
+
+
+def _per_split(factory: Callable[[], _Value]) -> dict[str, _Value]:
+    return {split: factory() for split in SPLITS}
