@@ -13,14 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
+DEAR = "dear"  # name of the values that are dear to recompute and cheap to keep
 REMAT_POLICIES = {
     "none": None,
-    # Keep the outputs of the weight products, recompute what is cheap (norms, activations, scores).
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    # Keep each block's input, its queries, keys and values, the MLP's hidden layer and what the
+    # adapters have in their bottlenecks; recompute the rest, an eighth of the forward pass.
+    "selective": jax.checkpoint_policies.save_only_these_names(DEAR),
     # Keep only each block's input.
-    "block": jax.checkpoint_policies.nothing_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
 }
 COMPUTE_DTYPES = ("float32", "bfloat16")
 SPATIAL_KERNELS = ((1, 1, 1), (1, 3, 3))
@@ -43,7 +46,7 @@ class ModelConfig:
     dropout: float = 0.5  # before the classifier
     # Of the products; weights, embeddings, norms, softmax, gates and logits stay float32.
     dtype: str = "float32"
-    remat: str = "none"  # what the backward pass recomputes, one of REMAT_POLICIES
+    remat: str = "selective"  # what the backward pass recomputes, one of REMAT_POLICIES
 
     def __post_init__(self) -> None:
         # Lists, as JSON gives them back, are as good as tuples.
@@ -183,7 +186,7 @@ class Adapter(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(b t) n d` to the same shape."""
         clip = {"t": self.cfg.num_frames, "h": self.cfg.grid}
-        h = self.fc1(x[:, 1:])
+        h = checkpoint_name(self.fc1(x[:, 1:]), DEAR)
         h = rearrange(h, "(b t) (h w) c -> b t h w c", **clip)
         h = depthwise_conv(h, self.conv_kernel.astype(h.dtype), self.conv_bias.astype(h.dtype))
         # The mean over positions commutes with fc2: pool where there are 16 times fewer channels.
@@ -207,10 +210,11 @@ class Attention(nnx.Module):
         """Maps `f n d` to `f n d`, or to `f 1 d` if only the class token asks."""
         # Heads are folded into the batch: plain batched products, several times faster on CPUs than
         # an einsum over (f, n, heads, d), and the same product to accelerators.
-        query = self.query(x[:, :1] if class_token_only else x)
+        query = checkpoint_name(self.query(x[:, :1] if class_token_only else x), DEAR)
         query = rearrange(query, "f q (heads d) -> (f heads) q d", heads=self.heads)
+        key_value = checkpoint_name(self.key_value(x), DEAR)
         key, value = rearrange(
-            self.key_value(x), "f n (two heads d) -> two (f heads) n d", two=2, heads=self.heads
+            key_value, "f n (two heads d) -> two (f heads) n d", two=2, heads=self.heads
         )
         scores = jnp.matmul(
             query * query.shape[-1] ** -0.5, key.mT, preferred_element_type=jnp.float32
@@ -230,7 +234,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `… d` to `… d`."""
-        return self.fc2(quick_gelu(self.fc1(x)))
+        return self.fc2(quick_gelu(checkpoint_name(self.fc1(x), DEAR)))
 
 
 class Block(nnx.Module):
