@@ -47,6 +47,9 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
 
     config.num_epochs = 100
     config.batch_size = batch_size  # clips per device, as in the reference's table
+    # Steps of so many clips whose gradients are averaged for one update. With fewer devices, more of
+    # them give the same effective batch, batch_size x devices x this, and the same result.
+    config.gradient_accumulation_steps = 1
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3  # peak; cosine to 0, stepped once an epoch
     config.optimizer.weight_decay = 0.01  # of all that is trained but embeddings and LayerNorms
@@ -66,7 +69,9 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.preprocess = ConfigDict(dataclasses.asdict(PreprocessConfig()))
     del config.preprocess.num_frames, config.preprocess.resolution
 
-    config.mesh = ConfigDict()  # devices along each axis; -1 = all that the other leaves
+    config.mesh = (
+        ConfigDict()
+    )  # devices along each axis, of all hosts; -1 = all that the other leaves
     config.mesh.data = -1  # splits the batch
     config.mesh.fsdp = 1  # splits the batch, the weights and the optimizer state
     return config.lock()
