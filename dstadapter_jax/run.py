@@ -32,10 +32,9 @@ from dstadapter_jax.sharding import (
     make_mesh,
     own_rows,
     parameter_sharding,
-    replicated,
     shard_batch,
 )
-from dstadapter_jax.train_step import TrainState, make_train_step
+from dstadapter_jax.train_step import TrainState, jit_train_step, make_train_step
 from dstadapter_jax.video import check_decoder
 from dstadapter_jax.workdir import check_same_run
 
@@ -92,19 +91,11 @@ class Run:
         )
         optimizer = make_optimizer(self._schedule, config.optimizer.weight_decay, config.tune)
         state = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
-        shardings = parameter_sharding(mesh, state)
-        self.state = distribute(state, shardings)
+        self.state = distribute(state, parameter_sharding(mesh, state))
         self.frozen = distribute(frozen, parameter_sharding(mesh, frozen))
         self._predict = make_predict(graphdef)
         update = make_train_step(graphdef, optimizer, normalize)
-
-        @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
-        def train_step(
-            state: TrainState, frozen: dict, batch: dict[str, jax.Array], key: jax.Array
-        ) -> tuple[TrainState, jax.Array]:
-            return update(state, frozen, batch["clip"], batch["label"], key)
-
-        self._train_step = train_step
+        self._train_step = jit_train_step(update, mesh, state)
 
     @property
     def epoch(self) -> float:
@@ -175,7 +166,9 @@ class Run:
         rows = next(self.batches).items()
         split = {name: row.reshape(microbatches, -1, *row.shape[1:]) for name, row in rows}
         batch = shard_batch(self.mesh, split, axis=1)
-        self.state, loss = self._train_step(self.state, self.frozen, batch, self._key)
+        self.state, loss = self._train_step(
+            self.state, self.frozen, batch["clip"], batch["label"], self._key
+        )
         self.losses.append(loss)
         self.step += 1
         self.validated = not self.validation_due()

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
+
+from dstadapter_jax.sharding import parameter_sharding, replicated
 
 
 class TrainState(NamedTuple):
@@ -66,3 +69,11 @@ def make_train_step(
         return TrainState(state.step + 1, trainable, moments), loss
 
     return train_step
+
+
+def jit_train_step(
+    train_step: Callable[..., tuple[TrainState, jax.Array]], mesh: Mesh, state: TrainState
+) -> Callable[..., tuple[TrainState, jax.Array]]:
+    """Compiles the update for a mesh; the state that is passed in is given up."""
+    shardings = parameter_sharding(mesh, state), replicated(mesh)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=shardings)

@@ -1,0 +1,1 @@
+"""How fast the program is: `python -m dstadapter_jax.benchmark --help`."""

@@ -1,0 +1,119 @@
+"""The counts of operations, and the commands that measure."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from dstadapter_jax.benchmark import __main__ as command
+from dstadapter_jax.benchmark import program
+from dstadapter_jax.benchmark.flops import needed_flops, program_flops
+from dstadapter_jax.model import DSTAdapter, ModelConfig
+from dstadapter_jax.optimizer import TUNES, make_optimizer, partition
+from dstadapter_jax.train_step import TrainState, make_train_step
+
+SMALL = {"num_classes": 5, "input_resolution": 96, "num_frames": 3, "width": 64, "layers": 4}
+
+
+def small(**changes):
+    return ModelConfig(**SMALL | {"heads": 4, "dropout": 0.0} | changes)
+
+
+def step_and_arguments(cfg, mode, tune, batch=2):
+    model = nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0)))
+    graphdef, trainable, frozen = partition(model, tune)
+    size = cfg.input_resolution
+    clips = jax.ShapeDtypeStruct((batch, cfg.num_frames, size, size, 3), jnp.float32)
+    if mode == "eval":
+        return lambda t, f, c: nnx.merge(graphdef, t, f)(c), (trainable, frozen, clips)
+    optimizer = make_optimizer(1e-3, 0.01, tune)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    state = TrainState(step, trainable, jax.eval_shape(optimizer.init, trainable))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    update = make_train_step(graphdef, optimizer, lambda clips: clips)
+    clips = jax.ShapeDtypeStruct((1, *clips.shape), jnp.float32)
+    labels = jax.ShapeDtypeStruct((1, batch), jnp.int32)
+    return update, (state, frozen, clips, labels, key)
+
+
+def test_products_of_a_program_count_as_often_as_they_run():
+    def twice_five(x, w):
+        x, _ = jax.lax.scan(lambda x, _: (jax.jit(jnp.matmul)(x, w), None), x, length=5)
+        return x, jnp.einsum("bij,bkj->bik", x[None], x[None])
+
+    x, w = np.zeros((3, 7), np.float32), np.zeros((7, 7), np.float32)
+    assert program_flops(twice_five, x, w) == 5 * 2 * 3 * 7 * 7 + 2 * 3 * 3 * 7
+
+
+@pytest.mark.parametrize("mode_and_tune", [("eval", "adapter"), *(("train", t) for t in TUNES)])
+def test_the_count_by_hand_is_that_of_the_program(mode_and_tune):
+    cfg = small(remat="none")
+    counted = program_flops(*_called(step_and_arguments(cfg, *mode_and_tune))) / 2
+    # The gates' products, a few numbers a clip, aren't in the count by hand.
+    assert 1 <= counted / needed_flops(cfg, *mode_and_tune) < 1.005
+
+
+def _called(step_and_arguments):
+    step, arguments = step_and_arguments
+    return step, *arguments
+
+
+def test_recomputation_is_not_needed():
+    plain, full = (
+        program_flops(*_called(step_and_arguments(small(remat=remat), "train", "adapter")))
+        for remat in ("none", "full")
+    )
+    forward = needed_flops(small(), "eval", "adapter")
+    assert plain < full < plain + 2 * forward
+    selective = program_flops(*_called(step_and_arguments(small(), "train", "adapter")))
+    # What it says of itself: an eighth of the forward pass.
+    assert 0 < selective - plain < 0.2 * 2 * forward
+
+
+@pytest.fixture
+def tiny_models(monkeypatch):
+    def sizes(num_classes, **changes):
+        return small(num_classes=num_classes, **changes)
+
+    monkeypatch.setitem(program.MODELS, "vit_b16", sizes)
+
+
+def output(capsys, *arguments):
+    assert command.main(list(arguments)) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_setting_is_measured(tiny_models, capsys, mode):
+    found = output(capsys, "--mode", mode, "--batch", "2", "--repeats", "2")
+    assert (found["mode"], found["batch"], found["tune"]) == (mode, 2, "adapter")
+    assert found["clips_per_second"] == pytest.approx(2 / found["seconds"]["median"])
+    assert 0 < found["data_wait_seconds"] < found["seconds"]["largest"]
+    assert found["needed_flops_per_clip"] <= found["flops_per_clip"]
+    assert found["temporary_bytes"] > 0
+    assert found["share_of_product_rate"] > 0
+
+
+def test_two_settings_in_turn(tiny_models, capsys):
+    two = "tune=adapter,remat=full", "tune=full,remat=none"
+    found = output(capsys, "--mode", "train", "--repeats", "2", "--compare", *two)
+    assert [found[name]["tune"] for name in "ab"] == ["adapter", "full"]
+    assert found["a_to_b"]["needed_flops"] < 1
+    assert found["a_to_b"]["temporary_bytes"] < 0.5
+
+
+def test_compilation_and_the_cache(tiny_models, capsys, tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    found = output(capsys, "--mode", "compile")
+    assert found["compile_seconds"] > 0
+    assert found["cached_seconds"] > 0
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+@pytest.mark.parametrize("wrong", ["tune", "tune=all", "colour=red", "batch=0"])
+def test_a_wrong_setting_exits_with_2(wrong):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--mode", "train", "--compare", wrong, "tune=full"])
