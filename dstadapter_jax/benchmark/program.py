@@ -181,7 +181,7 @@ def _report(
 
 def time_compilation(setting: Setting) -> dict[str, Any]:
     """Seconds to trace and compile a program, and to get it again from JAX's cache on the disk."""
-    cache = jax.config.read("jax_compilation_cache_dir")
+    cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="benchmark_cache_") as folder:
         try:
             _use_cache(folder)
