@@ -1,7 +1,7 @@
 """The yardstick: DSTAdapter in plain PyTorch, written for this comparison alone.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/against_pytorch.py --model vit_b16 --batch 1
+    python -m benchmarks.against_pytorch --mode train --batch 1
 
 Shapes, freezing and arithmetic are the reference's, and the modules are those it takes from
 PyTorch: MultiheadAttention, Conv3d for patches and depthwise convolutions, LayerNorm, AdamW. It
