@@ -409,13 +409,15 @@ def test_ignored_files_may_have_names_that_are_not_utf8(source, out, mp4, capsys
 
 
 def test_long_tables_are_cut_and_the_json_is_whole(source, out, mp4):
-    put(source, ["064_010_005.mp4"], mp4)
+    put(source, ["064_009_005.mp4"], mp4)
+    put(source, ["064_010_005.mp4"], b"")
     _, report = check("lsa64", source, out)
     assert len(report["splits"]["train"]["missing"]) == 2560
     path = out / "check_lsa64_signer_independent.html"
     shown = Page(path).shown
     assert "… and 2,999 more: the JSON has all." in shown
-    assert shown.count("no such file") == 200 + 1  # and one that counts them
+    assert "064_010_005.mp4" in shown, "the test split's, before the missing of train"
+    assert shown.count("no such file") == 199 + 1  # and one that counts them
     assert path.stat().st_size < 100_000
 
 

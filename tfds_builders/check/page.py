@@ -95,11 +95,11 @@ def _split_row(name: str, split: SplitReport) -> list[Node]:
 
 
 def _unusable(report: Report) -> ET.Element | None:
+    # What a user can look at comes first; of the missing there may be thousands.
+    left_out = [(name, one) for name, split in report.splits.items() for one in split.unreadable]
+    left_out += [(name, one) for name, split in report.splits.items() for one in split.missing]
     rows: list[Sequence[Node]] = [
-        (name, tag("code", one.path or one.id), one.label, one.reason)
-        for name, split in report.splits.items()
-        # What a user can look at comes first; of the missing there may be thousands.
-        for one in [*split.unreadable, *split.missing]
+        (name, tag("code", one.path or one.id), one.label, one.reason) for name, one in left_out
     ]
     rows += [
         (name, tag("code", clip), "", "never published")
