@@ -126,10 +126,14 @@ def map_in_threads(
     threads = os.cpu_count() or 1
     pool = ThreadPoolExecutor(threads)
     tasks = (pool.submit(function, item) for item in items)
+    wait = True
     try:
         pending = deque(itertools.islice(tasks, threads + 2))
         while pending:
             yield pending.popleft().result()
             pending.extend(itertools.islice(tasks, 1))
+    except KeyboardInterrupt:
+        wait = False  # a long clip may take minutes to its end
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait, cancel_futures=True)
