@@ -47,8 +47,8 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
 
     config.num_epochs = 100
     config.batch_size = batch_size  # clips per device, as in the reference's table
-    # Steps of so many clips whose gradients are averaged for one update. With fewer devices, more of
-    # them give the same effective batch, batch_size x devices x this, and the same result.
+    # Gradients averaged for an update: more of them on fewer devices make the same effective batch,
+    # batch_size x devices x this, with the same result.
     config.gradient_accumulation_steps = 1
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3  # peak; cosine to 0, stepped once an epoch
