@@ -19,8 +19,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 @pytest.fixture
 def command(config, tmp_path) -> list[str]:
-    """Of a run of 240 steps, each of four clips, one a device."""
-    config.batch_size, config.num_epochs, config.validate_every_epochs = 1, 40, 10
+    """Of a run of 96 steps, each of four clips, one a device."""
+    config.batch_size, config.num_epochs, config.validate_every_epochs = 1, 16, 8
     path = tmp_path / "tiny.py"
     path.write_text(
         "from ml_collections import ConfigDict\n\n"
@@ -153,3 +153,13 @@ def test_flags_that_go_together(command, tmp_path, flags):
     assert "--coordinator HOST:PORT, --num_processes and --process_id go together" in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_processes_that_never_come_are_told_of(process):
+    few_seconds = "from dstadapter_jax import distributed; distributed.JOIN_SECONDS = 2;"
+    join = f"distributed.join_hosts('localhost:{free_port()}', 2, {process})"
+    status, _, err = end(start([sys.executable, "-c", few_seconds + join], 1), 60)
+    assert status == 1
+    assert err.splitlines()[-1].startswith("error: the processes of the run can't be joined.")
+    assert "Traceback" not in err
