@@ -62,7 +62,7 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.data.name = ""  # DATASET/CONFIG as python -m tfds_builders names it
     config.data.dir = ""  # its --data_dir
     config.data.decoder = "pyav"  # or decord; for the `original` storages
-    config.data.num_threads = 16  # that decode and augment
+    config.data.num_threads = 16  # that decode and augment, in each process
 
     # Sampling and augmentation, explained in dstadapter_jax/preprocess.py; the number of frames and
     # the resolution are the model's.
