@@ -47,6 +47,9 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
 
     config.num_epochs = 100
     config.batch_size = batch_size  # clips per device, as in the reference's table
+    # Gradients averaged for an update: more of them on fewer devices make the same effective batch,
+    # batch_size x devices x this, with the same result.
+    config.gradient_accumulation_steps = 1
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3  # peak; cosine to 0, stepped once an epoch
     config.optimizer.weight_decay = 0.01  # of all that is trained but embeddings and LayerNorms
@@ -59,14 +62,16 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.data.name = ""  # DATASET/CONFIG as python -m tfds_builders names it
     config.data.dir = ""  # its --data_dir
     config.data.decoder = "pyav"  # or decord; for the `original` storages
-    config.data.num_threads = 16  # that decode and augment
+    config.data.num_threads = 16  # that decode and augment, in each process
 
     # Sampling and augmentation, explained in dstadapter_jax/preprocess.py; the number of frames and
     # the resolution are the model's.
     config.preprocess = ConfigDict(dataclasses.asdict(PreprocessConfig()))
     del config.preprocess.num_frames, config.preprocess.resolution
 
-    config.mesh = ConfigDict()  # devices along each axis; -1 = all that the other leaves
+    config.mesh = (
+        ConfigDict()
+    )  # devices along each axis, of all hosts; -1 = all that the other leaves
     config.mesh.data = -1  # splits the batch
     config.mesh.fsdp = 1  # splits the batch, the weights and the optimizer state
     return config.lock()

@@ -4,7 +4,13 @@ import logging
 import os
 import pathlib
 import sys
+import time
+import traceback
 from collections.abc import Callable
+
+import jax
+
+from dstadapter_jax.distributed import ADVICE
 
 
 def expanded_path(text: str) -> pathlib.Path:
@@ -30,9 +36,24 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
     try:
         return main(sys.argv[1:])
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(f"error: {error}")
+    except Exception as error:
+        if not jax.distributed.is_initialized():
+            raise
+        lost_peer = isinstance(error, jax.errors.JaxRuntimeError)
+        reason = f"error: {str(error).splitlines()[0]}\n{ADVICE}"
+        return _failed(reason if lost_peer else traceback.format_exc())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         # At once: threads of JAX's and Grain's, broken off in the middle, may crash on the way out.
         os._exit(130)
+
+
+def _failed(message: str) -> int:
+    print(message, file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():
+        # The ordinary way out waits for all processes, and they for this one in a collective. The
+        # second is for those that are ended by this one's end, to tell of the same error.
+        time.sleep(1)
+        os._exit(1)
+    return 1

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dstadapter_jax.command import expanded_path, main_with_messages
+from dstadapter_jax.distributed import gather, is_primary
 from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, view_batches
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
@@ -67,7 +68,7 @@ def score_split(recogniser: Recogniser, dataset: ClipDataset, split: str, mode: 
         dataset,
         split,
         recogniser.preprocess,
-        batch_size=config["batch_size"] * jax.device_count(),
+        batch_size=config["batch_size"] * jax.local_device_count(),
         mode=mode,
         decoder=config["data"]["decoder"],
         num_threads=config["data"]["num_threads"],
@@ -76,15 +77,18 @@ def score_split(recogniser: Recogniser, dataset: ClipDataset, split: str, mode: 
     sums = np.zeros((num_clips, len(dataset.label_names)))
     views = np.zeros(num_clips)
     labels = np.zeros(num_clips, np.int64)
-    with tqdm(total=num_clips, desc=split, unit="clip", disable=None, leave=False) as progress:
+    hidden = None if is_primary() else True  # None: where there is no terminal
+    with tqdm(total=num_clips, desc=split, unit="clip", disable=hidden, leave=False) as progress:
         for batch in batches:
-            real = batch["count"] > 0
-            index, count = batch["index"][real], batch["count"][real]
-            scores = recogniser.probabilities(batch["clip"])[real].astype(np.float64)
-            np.add.at(sums, index, scores * count[:, None])
+            scores = recogniser.probabilities(batch.pop("clip"))
+            # All hosts' rows on all hosts, so that all come to the same metrics.
+            rows = gather(batch | {"scores": scores})
+            rows = {name: values[rows["count"] > 0] for name, values in rows.items()}
+            index, count = rows["index"], rows["count"]
+            np.add.at(sums, index, rows["scores"].astype(np.float64) * count[:, None])
             np.add.at(views, index, count)
-            labels[index] = batch["label"][real]
-            progress.update(int(index[-1]) + 1 - progress.n)
+            labels[index] = rows["label"]
+            progress.update(int(index.max()) + 1 - progress.n)
     return Scores(sums / views[:, None], labels)
 
 
@@ -95,7 +99,7 @@ def evaluate(
 
     Args:
         recogniser: Of the run that `workdir` holds.
-        workdir: Where the results go.
+        workdir: Where the results go, written by the first of many processes.
         split: `train`, `validation` or `test`.
         data_dir: Where the dataset is now, if not where training found it.
 
@@ -113,6 +117,8 @@ def evaluate(
         "views": "3 crops x 1 clip",
         "dataset": data["name"],
     }
+    if not is_primary():
+        return result
     np.savez(workdir / f"scores_{split}.npz", **dataclasses.asdict(scores))
     (workdir / f"eval_{split}.json").write_text(json.dumps(result) + "\n")
     draw_confusion(

@@ -3,14 +3,16 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
 import grain
+import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
+from dstadapter_jax.distributed import on_any_host
 from dstadapter_jax.preprocess import PreprocessConfig, preprocess
 from dstadapter_jax.video import ClipError, read_frames
 
@@ -111,6 +113,36 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
+class TrainBatches:
+    """Iterator over a host's part of the training batches.
+
+    Its state counts the clips of all hosts, so that any number of hosts can go on from it.
+    """
+
+    def __init__(self, batches: grain.DatasetIterator, rows: int, batch_size: int):
+        self._batches, self._rows, self._batch_size = batches, rows, batch_size
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        return next(self._batches)
+
+    def get_state(self) -> dict[str, int]:
+        """How many clips were read, by all hosts together."""
+        done = self._batches.get_state()["next_index"] // self._rows
+        return {"next_index": done * self._batch_size}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes on where `get_state` was."""
+        done = state["next_index"] // self._batch_size
+        self._batches.set_state({"next_index": done * self._rows})
+
+    def close(self) -> None:
+        """Ends the threads that read ahead."""
+        self._batches.close()
+
+
 def train_batches(
     dataset: ClipDataset,
     cfg: PreprocessConfig,
@@ -120,21 +152,25 @@ def train_batches(
     seed: int,
     decoder: str,
     num_threads: int,
-) -> grain.DatasetIterator:
+    rows: Sequence[int] | None = None,
+) -> TrainBatches:
     """Shuffled, augmented training batches, the last partial one of each epoch left out.
 
     Every random choice comes from the seed and the clip's place in the run, so that the batches
-    are the same for any number of threads, and `set_state` goes on exactly where `get_state` was.
+    are the same for any number of threads and of hosts, and `set_state` goes on exactly where
+    `get_state` was. A host reads the given rows of each batch and decodes no others.
 
     Returns:
-        Iterator over `num_epochs` epochs of `{"clip": (B, T, R, R, 3) uint8, "label": (B,) int32}`.
+        Iterator over `num_epochs` epochs of `{"clip": (B, T, R, R, 3) uint8, "label": (B,) int32}`,
+        with B the number of rows: all `batch_size` unless told.
     """
     source = dataset.source("train")
     steps = len(source) // batch_size
     if not steps:
         raise ValueError(
             f"a batch of {batch_size} clips needs as many in the train split, found {len(source)}."
-            " Lower config.batch_size (per device) or add clips."
+            " Lower config.batch_size (per device) or config.gradient_accumulation_steps, or add"
+            " clips."
         )
 
     def load(example: Example, rng: np.random.Generator) -> dict[str, Any]:
@@ -143,9 +179,17 @@ def train_batches(
 
     clips = grain.MapDataset.source(source).seed(seed).shuffle()
     clips = clips.slice(slice(0, steps * batch_size)).random_map(load).repeat(num_epochs)
+    own = np.arange(batch_size) if rows is None else np.asarray(rows)
+
+    def own_clip(index: int) -> dict[str, Any]:
+        batch, row = divmod(index, len(own))
+        return clips[batch * batch_size + int(own[row])]
+
+    part = grain.MapDataset.range(steps * num_epochs * len(own)).map(own_clip)
     # Two batches ahead is enough to hide decoding, and bounds memory.
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * batch_size)
-    return iter(clips.to_iter_dataset(options).batch(batch_size, drop_remainder=True))
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * len(own))
+    batches = iter(part.to_iter_dataset(options).batch(len(own), drop_remainder=True))
+    return TrainBatches(batches, len(own), batch_size)
 
 
 def view_batches(
@@ -159,6 +203,9 @@ def view_batches(
     num_threads: int,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Every view of every clip of a split, in order, in batches of one static shape.
+
+    Of N hosts each takes every N-th clip. All give the same number of batches, whatever their clips
+    come to: those that are through go on with rows that don't count.
 
     Yields:
         `clip` (B, T, R, R, 3) uint8 and `label`; `index`, the clip's place in the split; `count`,
@@ -179,13 +226,16 @@ def view_batches(
         ]
 
     source = dataset.source(split)
-    numbered = grain.MapDataset.range(len(source)).map(lambda index: (index, source[index]))
+    own = grain.MapDataset.range(jax.process_index(), len(source), jax.process_count())
+    numbered = own.map(lambda index: (index, source[index]))
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * batch_size)
     clips = iter(numbered.map(load).to_iter_dataset(options))
     views = itertools.chain.from_iterable(clips)
+    view = (cfg.num_frames, cfg.resolution, cfg.resolution, 3)
+    padding = {"clip": np.zeros(view, np.uint8), "label": np.int32(0)}
+    padding |= {"index": np.int64(0), "count": np.int64(0)}
     try:
-        while rows := list(itertools.islice(views, batch_size)):
-            padding = {key: np.zeros_like(value) for key, value in rows[0].items()}
+        while on_any_host(bool(rows := list(itertools.islice(views, batch_size)))):
             rows += [padding] * (batch_size - len(rows))
             yield {key: np.stack([row[key] for row in rows]) for key in padding}
     finally:

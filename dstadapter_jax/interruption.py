@@ -5,6 +5,8 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
+from dstadapter_jax.distributed import SharedMaximum
+
 
 class Interrupted(Exception):
     """A run was asked to stop.
@@ -22,10 +24,13 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted; a second one acts as usual."""
+    """While entered, the first SIGINT or SIGTERM is noted; a second one acts as usual.
+
+    Of many processes any may get the signal; all stop at the same check.
+    """
 
     def __init__(self) -> None:
-        self._signum = 0
+        self._signum, self._shared = 0, SharedMaximum()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -39,9 +44,9 @@ class StopRequest:
         self._restore()
 
     def check(self) -> None:
-        """Raises `Interrupted` if a stop was asked for."""
-        if self._signum:
-            raise Interrupted(self._signum)
+        """Raises `Interrupted` if a stop was asked for; called by all processes equally often."""
+        if signum := self._shared(self._signum):
+            raise Interrupted(signum)
 
     def _note(self, signum: int, _: FrameType | None) -> None:
         self._signum = signum

@@ -312,9 +312,16 @@ class DSTAdapter(nnx.Module):
                 raise ValueError(
                     "model(clips, train=True) draws a dropout mask: pass key=jax.random.key(…)."
                 )
-            keep = jax.random.bernoulli(key, 1 - self.cfg.dropout, features.shape)
-            features = jnp.where(keep, features / (1 - self.cfg.dropout), 0)
+            features = self.drop(features, self.dropout_mask(key, len(features)))
         return self.head(features)
+
+    def dropout_mask(self, key: jax.Array, batch: int) -> jax.Array:
+        """Which of the classifier's inputs dropout keeps, `(batch, d)` bool."""
+        return jax.random.bernoulli(key, 1 - self.cfg.dropout, (batch, self.cfg.width))
+
+    def drop(self, features: jax.Array, keep: jax.Array) -> jax.Array:
+        """Dropout of the features, `(b, d)`, by a mask of `dropout_mask`'s."""
+        return jnp.where(keep, features / (1 - self.cfg.dropout), 0)
 
     def features(self, clips: ArrayLike) -> jax.Array:
         """The classifier's input, class tokens averaged over frames.

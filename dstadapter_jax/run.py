@@ -26,7 +26,15 @@ from dstadapter_jax.optimizer import (
 )
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
-from dstadapter_jax.sharding import make_mesh, parameter_sharding, replicated, shard_batch
+from dstadapter_jax.sharding import (
+    distribute,
+    local_rows,
+    make_mesh,
+    own_rows,
+    parameter_sharding,
+    replicated,
+    shard_batch,
+)
 from dstadapter_jax.train_step import TrainState, make_train_step
 from dstadapter_jax.video import check_decoder
 from dstadapter_jax.workdir import check_same_run
@@ -50,7 +58,9 @@ class Run:
         _check_dataset(config, self.dataset)
         self.preprocess = preprocess_config(config)
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-        self.batch_size = config.batch_size * self.mesh.size
+        microbatch = config.batch_size * self.mesh.size
+        self.batch_size = microbatch * config.gradient_accumulation_steps
+        starts = np.arange(0, self.batch_size, microbatch)
         self.batches = train_batches(
             self.dataset,
             self.preprocess,
@@ -59,6 +69,7 @@ class Run:
             seed=config.seed,
             decoder=config.data.decoder,
             num_threads=config.data.num_threads,
+            rows=np.add.outer(starts, local_rows(self.mesh, microbatch)).ravel(),
         )
         self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
         self.total_steps = self.steps_per_epoch * config.num_epochs
@@ -82,16 +93,16 @@ class Run:
         optimizer = make_optimizer(self._schedule, config.optimizer.weight_decay, config.tune)
         state = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
         shardings = parameter_sharding(mesh, state)
-        self.state = jax.device_put(state, shardings)
-        self.frozen = jax.device_put(frozen, parameter_sharding(mesh, frozen))
+        self.state = distribute(state, shardings)
+        self.frozen = distribute(frozen, parameter_sharding(mesh, frozen))
         self._predict = make_predict(graphdef)
-        update = make_train_step(graphdef, optimizer)
+        update = make_train_step(graphdef, optimizer, normalize)
 
         @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
         def train_step(
             state: TrainState, frozen: dict, batch: dict[str, jax.Array], key: jax.Array
         ) -> tuple[TrainState, jax.Array]:
-            return update(state, frozen, normalize(batch["clip"]), batch["label"], key)
+            return update(state, frozen, batch["clip"], batch["label"], key)
 
         self._train_step = train_step
 
@@ -120,7 +131,7 @@ class Run:
         trainable, optimizer, position = checkpoints.restore_training(
             latest, self.state.trainable, self.state.optimizer
         )
-        step = jax.device_put(np.int32(latest), self.state.step.sharding)
+        step = distribute(np.int32(latest), self.state.step.sharding)
         self.state = TrainState(step, trainable, optimizer)
         self.batches.set_state(position)
         self.step, self.losses, self.validated = latest, saved["losses"], saved["validated"]
@@ -135,7 +146,8 @@ class Run:
                 raise ValueError(
                     f"{self.workdir}: {name}: the run there has {found!r}, asked for {asked!r}."
                     " Use the same backbone file, and as many devices as before, or set"
-                    " config.batch_size, which is per device, so that the product is the same."
+                    " config.batch_size, which is per device, or"
+                    " config.gradient_accumulation_steps so that the product is the same."
                 )
 
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
@@ -159,7 +171,10 @@ class Run:
 
     def update(self) -> None:
         """One step; its loss is fetched only when somebody needs it."""
-        batch = shard_batch(self.mesh, next(self.batches))
+        microbatches = self.config.gradient_accumulation_steps
+        rows = next(self.batches).items()
+        split = {name: row.reshape(microbatches, -1, *row.shape[1:]) for name, row in rows}
+        batch = shard_batch(self.mesh, split, axis=1)
         self.state, loss = self._train_step(self.state, self.frozen, batch, self._key)
         self.losses.append(loss)
         self.step += 1
@@ -187,7 +202,7 @@ class Run:
         def probabilities(clips: np.ndarray) -> np.ndarray:
             check()
             views = shard_batch(self.mesh, {"clip": clips})["clip"]
-            return np.asarray(self._predict(self.state.trainable, self.frozen, views))
+            return own_rows(self.mesh, self._predict(self.state.trainable, self.frozen, views))
 
         return Recogniser(
             probabilities, self.dataset.label_names, self.preprocess, self.config, self.step
@@ -204,7 +219,7 @@ def _check_fields(config: ConfigDict) -> None:
     """Checks, before anything is opened, what nothing else would notice in time."""
     for name in (
         *("num_epochs", "batch_size", "validate_every_epochs", "log_every_steps"),
-        "data.num_threads",
+        *("gradient_accumulation_steps", "data.num_threads"),
     ):
         value = functools.reduce(getattr, name.split("."), config)
         if value < 1:

@@ -6,9 +6,11 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+STACKED = "blocks"  # the part of the model whose weights have a leading axis of layers
+
 
 def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
-    """A mesh over all devices; -1 stands for all that the other axis leaves.
+    """A mesh over all devices of all hosts; -1 stands for all that the other axis leaves.
 
     Both axes split the batch; `fsdp` also splits weights and optimizer state.
     """
@@ -26,9 +28,9 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Leading axis over every device."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """One axis, the leading one unless told, over every device."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, ("data", "fsdp")))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -37,18 +39,56 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def parameter_sharding(mesh: Mesh, tree: Any) -> Any:
-    """For every leaf: its largest axis that `fsdp` divides is split over it, else none is."""
+    """For every leaf: its largest axis that `fsdp` divides is split over it, else none is.
 
-    def rule(leaf: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
-        divisible = [axis for axis, n in enumerate(leaf.shape) if n % mesh.shape["fsdp"] == 0]
-        spec: list[str | None] = [None] * len(leaf.shape)
+    The layers of the stack are never divided among devices: a scan over it would fetch each layer
+    whole from the one device that has it, while the others wait, instead of a part from each.
+    """
+
+    def rule(path: tuple[Any, ...], leaf: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
+        stacked = any(getattr(key, "key", None) == STACKED for key in path)
+        sizes = dict(enumerate(leaf.shape))
+        divisible = [axis for axis, n in sizes.items() if n % mesh.shape["fsdp"] == 0]
+        divisible = [axis for axis in divisible if axis or not stacked]
+        spec: list[str | None] = [None] * len(sizes)
         if divisible and mesh.shape["fsdp"] > 1:
-            spec[max(divisible, key=lambda axis: leaf.shape[axis])] = "fsdp"
+            spec[max(divisible, key=lambda axis: sizes[axis])] = "fsdp"
         return NamedSharding(mesh, PartitionSpec(*spec))
 
-    return jax.tree.map(rule, tree)
+    return jax.tree.map_with_path(rule, tree)
 
 
-def shard_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Splits a batch, its leading axis, over the devices."""
-    return jax.device_put(batch, batch_sharding(mesh))
+def distribute(tree: Any, shardings: Any) -> Any:
+    """Arrays that are the same on every host, laid out by `shardings`.
+
+    Unlike `jax.device_put`, which compares all values among all hosts, this sends nothing.
+    """
+
+    def put(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, tree, shardings)
+
+
+def local_rows(mesh: Mesh, size: int) -> np.ndarray:
+    """Which rows of a batch of `size` lie on this host's devices, ascending."""
+    slices = batch_sharding(mesh).addressable_devices_indices_map((size,)).values()
+    return np.unique(np.concatenate([np.arange(size)[index] for index in slices]))
+
+
+def shard_batch(mesh: Mesh, batch: dict[str, np.ndarray], axis: int = 0) -> dict[str, jax.Array]:
+    """Splits a batch over all devices along `axis`; every host gives its `local_rows` of it."""
+    sharding = batch_sharding(mesh, axis)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+    }
+
+
+def own_rows(mesh: Mesh, array: jax.Array) -> np.ndarray:
+    """What comes of the rows that this host gave to `shard_batch`."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    split = jax.device_put(array, batch_sharding(mesh))
+    shards = {shard.index[0].start: shard.data for shard in split.addressable_shards}
+    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.distributed import is_primary
 from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted, StopRequest
 from dstadapter_jax.plots import draw_curves
@@ -50,7 +51,8 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         finally:
             run.batches.close()
         checkpoints.wait()
-        draw_curves(workdir / "curves.png", workdir / "metrics.jsonl")
+        if is_primary():
+            draw_curves(workdir / "curves.png", workdir / "metrics.jsonl")
         run.step = checkpoints.find_step("best")
         best = checkpoints.restore_trainable(run.step, run.state.trainable)
         run.state = run.state._replace(trainable=best)
@@ -58,8 +60,9 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
 
 
 def _train(run: Run, checkpoints: Checkpointer, log: MetricsLog, stop: StopRequest) -> None:
+    hidden = None if is_primary() else True  # None: where there is no terminal
     progress = tqdm(
-        total=run.total_steps, initial=run.step, desc="train", unit="step", disable=None
+        total=run.total_steps, initial=run.step, desc="train", unit="step", disable=hidden
     )
     started, since = time.monotonic(), run.step
     with progress, logging_redirect_tqdm():

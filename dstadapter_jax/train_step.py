@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 
@@ -17,26 +18,49 @@ class TrainState(NamedTuple):
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    prepare: Callable[[jax.Array], jax.Array],
 ) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """The update for one batch.
+    """The update for one batch, which comes in A microbatches whose gradients are averaged.
+
+    Args:
+        graphdef: Of the model.
+        optimizer: Of its trainable part.
+        prepare: From clips as they are given to what the model takes, for one microbatch, so that
+            only its pixels are ever held in float32.
 
     Returns:
-        `(state, frozen, clips, labels, key) -> (state, loss)` with `clips` `(B, T, H, W, 3)`
-        normalised, `labels` `(B,)`; the dropout mask follows from the key and the step.
+        `(state, frozen, clips, labels, key) -> (state, loss)` with `clips` `(A, B, T, H, W, 3)` and
+        `labels` `(A, B)`. The dropout mask follows from the key, the step and a clip's place in the
+        batch, so that neither A nor the devices change it.
     """
 
     def train_step(
         state: TrainState, frozen: dict, clips: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[TrainState, jax.Array]:
-        def loss_of(trainable: dict) -> jax.Array:
+        def loss_of(
+            trainable: dict, clips: jax.Array, labels: jax.Array, keep: jax.Array
+        ) -> jax.Array:
             # Gradients are taken over the trainable part alone, so that none of the frozen weights'
             # is ever computed.
             model = nnx.merge(graphdef, trainable, frozen)
-            logits = model(clips, train=True, key=jax.random.fold_in(key, state.step))
+            logits = model.head(model.drop(model.features(prepare(clips)), keep))
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-        loss, gradients = jax.value_and_grad(loss_of)(state.trainable)
+        def accumulate(
+            sums: tuple[jax.Array, dict], microbatch: tuple[jax.Array, ...]
+        ) -> tuple[tuple[jax.Array, dict], None]:
+            found = jax.value_and_grad(loss_of)(state.trainable, *microbatch)
+            return jax.tree.map(jnp.add, sums, found), None
+
+        count, size = labels.shape
+        model = nnx.merge(graphdef, state.trainable, frozen)
+        keep = model.dropout_mask(jax.random.fold_in(key, state.step), count * size)
+        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trainable))
+        microbatches = (clips, labels, keep.reshape(count, size, -1))
+        sums, _ = jax.lax.scan(accumulate, zeros, microbatches)
+        loss, gradients = jax.tree.map(lambda total: total / count, sums)
         updates, moments = optimizer.update(gradients, state.optimizer, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
         return TrainState(state.step + 1, trainable, moments), loss

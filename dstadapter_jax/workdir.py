@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dstadapter_jax.distributed import is_primary
+
 logger = logging.getLogger(__name__)
 
 # Fields that may differ when a run goes on: they say where and how fast, not what. Of the backbone
@@ -16,7 +18,7 @@ logger = logging.getLogger(__name__)
 # give the same frames.
 FREE_FIELDS = (
     *("data.dir", "data.num_threads", "data.decoder", "mesh.data", "mesh.fsdp", "batch_size"),
-    *("pretrained", "pretrained_revision"),
+    *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),
 )
 
 
@@ -24,9 +26,14 @@ FREE_FIELDS = (
 def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
     """Makes the folder if need be and keeps other runs out of it, until left or killed.
 
+    Of many processes the first holds it for all.
+
     Raises:
         ValueError: It can't be written to, or another process trains in it.
     """
+    if not is_primary():
+        yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / ".lock").open("w")
@@ -45,6 +52,8 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
 
 def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     """Writes `config.json`; killed meanwhile, it leaves the old file or the new one, whole."""
+    if not is_primary():
+        return
     draft = workdir / "config.json.tmp"
     draft.write_text(json.dumps(config, indent=2) + "\n")
     os.replace(draft, workdir / "config.json")
@@ -90,7 +99,10 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line, each step's once, however often a run is resumed."""
+    """`metrics.jsonl`: one JSON object a line, each step's once, however often a run is resumed.
+
+    Of many processes the first alone writes it.
+    """
 
     def __init__(self, path: pathlib.Path, step: int, validated: bool):
         """Opens the log of a run that goes on after `step`; later lines are cut off.
@@ -101,13 +113,17 @@ class MetricsLog:
         def known(row: dict[str, Any]) -> bool:
             return row["step"] < step or (row["step"] == step and (validated or "loss" in row))
 
+        self._path = path
+        if not is_primary():
+            return
         kept = [json.dumps(row) + "\n" for row in read_metrics(path) if known(row)]
         draft = path.with_suffix(".jsonl.tmp")
         draft.write_text("".join(kept))
         os.replace(draft, path)
-        self._path = path
 
     def write(self, **values: float) -> None:
         """Appends one line."""
+        if not is_primary():
+            return
         with self._path.open("a") as file:
             file.write(json.dumps(values) + "\n")

@@ -153,3 +153,24 @@ def test_iterators_left_early_leave_no_thread_behind(dataset):
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def test_hosts_share_a_batch_and_any_number_of_them_goes_on(dataset):
+    def part(rows):
+        return train_batches(
+            *(dataset, CFG),
+            **{"batch_size": 6, "num_epochs": 2, "seed": 0, "decoder": "pyav", "num_threads": 2},
+            rows=rows,
+        )
+
+    whole, *parts = part(None), part([0, 1, 4]), part([2, 3, 5])
+    for step, batch in enumerate(itertools.islice(whole, 6)):
+        for rows, share in zip(([0, 1, 4], [2, 3, 5]), map(next, parts), strict=True):
+            assert same([{key: batch[key][rows] for key in batch}], [share]), step
+    position = parts[0].get_state()
+    assert position == whole.get_state()
+    other = part([3])
+    other.set_state(position)
+    rest = list(whole)
+    assert same([{key: batch[key][[3]] for key in batch} for batch in rest], list(other))
+    assert len(rest) == 2

@@ -107,13 +107,13 @@ def test_ten_steps_follow_the_reference(golden_model):
     )
     optimizer = make_optimizer(schedule, weight_decay=0.01, tune="adapter")
     graphdef = partition(golden_model, "adapter")[0]
-    step = jax.jit(make_train_step(graphdef, optimizer))
+    step = jax.jit(make_train_step(graphdef, optimizer, lambda clips: clips))
     state = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
     clip = GOLDEN["input/clip_ncthw"].transpose(0, 2, 3, 4, 1)
     losses = []
     for k in range(steps):
         batch = np.roll(clip, k, axis=0), np.roll(GOLDEN["input/label"], k)
-        state, loss = step(state, frozen, *batch, jax.random.key(0))
+        state, loss = step(state, frozen, *(a[np.newaxis] for a in batch), jax.random.key(0))
         losses.append(float(loss))
 
     np.testing.assert_allclose(losses, GOLDEN["train/loss"], atol=1e-5, rtol=0)
@@ -152,9 +152,10 @@ def test_every_step_draws_its_own_dropout_mask():
     cfg = ModelConfig(**{name: META[name] for name in SIZES}, dropout=0.5)
     graphdef, trainable, frozen = partition(DSTAdapter(cfg, rngs=nnx.Rngs(0)), "adapter")
     optimizer = make_optimizer(0.0, weight_decay=0.0, tune="adapter")  # nothing else changes
-    step = jax.jit(make_train_step(graphdef, optimizer))
+    step = jax.jit(make_train_step(graphdef, optimizer, lambda clips: clips))
     start = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
-    batch = GOLDEN["input/clip_ncthw"].transpose(0, 2, 3, 4, 1), GOLDEN["input/label"]
+    clips = GOLDEN["input/clip_ncthw"].transpose(0, 2, 3, 4, 1)
+    batch = clips[np.newaxis], GOLDEN["input/label"][np.newaxis]
     after, first = step(start, frozen, *batch, jax.random.key(0))
     _, second = step(after, frozen, *batch, jax.random.key(0))
     _, again = step(start, frozen, *batch, jax.random.key(0))

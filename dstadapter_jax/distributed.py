@@ -1,0 +1,133 @@
+"""Many hosts: joining them, agreeing among them, and ending where one is gone.
+
+Every process runs the same program on its part of the data. The first, process 0, alone writes
+files and logs; only checkpoints are written by all together.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+JOIN_SECONDS = 300  # for all processes to start; queues and images are slow
+SILENCE_SECONDS = 30  # without a sign of life from a process until it counts as dead
+FAREWELL_SECONDS = 60  # until all have ended; process 0 draws pictures last
+
+ADVICE = (
+    "If another process of the run has died, its own messages say why. Start all of them again with"
+    " the same commands: the run goes on from its last checkpoint."
+)
+
+
+def join_hosts(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Joins the run's other processes, before JAX is used for anything else.
+
+    Args:
+        coordinator: `HOST:PORT` of process 0, any free port. Without it JAX asks SLURM, Open MPI,
+            Kubernetes or the TPU's metadata; where there is none of these, the process is alone.
+        num_processes: Of the run; 1, given alone: ask nobody.
+        process_id: Of this one, from 0.
+
+    Raises:
+        ValueError: Not all three were given, or the others can't be reached.
+    """
+    if num_processes == 1 and coordinator is None:
+        return
+    given = (coordinator, num_processes, process_id)
+    if any(value is not None for value in given) and None in given:
+        raise ValueError(
+            "--coordinator HOST:PORT, --num_processes and --process_id go together: expected all"
+            " three, or none where SLURM, Open MPI, Kubernetes or a TPU pod starts the processes."
+        )
+    # Its handler would take SIGTERM away from ours, and it knows no SIGINT.
+    jax.config.update("jax_enable_preemption_service", False)
+    unreachable = (
+        "the processes of the run can't be joined. Expected every one of them started within"
+        f" {JOIN_SECONDS} s, and process 0 reachable at --coordinator HOST:PORT;"
+        " --num_processes=1 trains with one process alone."
+    )
+    _end_readably_on_abort(unreachable)
+    try:
+        jax.distributed.initialize(
+            *given,
+            cluster_detection_method="deactivate" if coordinator else None,
+            initialization_timeout=JOIN_SECONDS,
+            heartbeat_timeout_seconds=SILENCE_SECONDS,
+            shutdown_timeout_seconds=FAREWELL_SECONDS,
+        )
+    except (ValueError, RuntimeError) as error:
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
+        if coordinator is None and "coordinator_address should be defined" in str(error):
+            return
+        raise ValueError(f"{str(error).strip().splitlines()[0]}: {unreachable}") from error
+    name = f"process {jax.process_index()} of {jax.process_count()}"
+    _end_readably_on_abort(f"{name}: the run can't go on. {ADVICE}")
+    if not is_primary():
+        logging.getLogger("dstadapter_jax").setLevel(logging.WARNING)
+
+
+def _end_readably_on_abort(message: str) -> None:
+    """Exit status 1 and a message where JAX, hearing no more from another process, aborts.
+
+    JAX notices also what hangs in a collective, but answers with `abort()` in a thread of its own,
+    of which Python's signal handlers never learn: they run between two lines of the main thread.
+    """
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def leave(_: int) -> None:
+        os.write(2, f"\nerror: {message}\n".encode())
+        os._exit(1)
+
+    ctypes.CDLL(None).signal(signal.SIGABRT, leave)
+    _handlers.append(leave)
+
+
+_handlers: list[Any] = []  # C keeps no reference to them
+
+
+def is_primary() -> bool:
+    """Whether this process is the one that writes."""
+    return jax.process_index() == 0
+
+
+def on_any_host(flag: bool) -> bool:
+    """Whether the flag is set on any host; all must ask."""
+    return flag if jax.process_count() == 1 else bool(gather({"": np.array([flag])})[""].any())
+
+
+def gather(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All hosts' rows, in the order of the hosts; all must have as many."""
+    if jax.process_count() == 1:
+        return rows
+    return multihost_utils.process_allgather(rows, tiled=True)
+
+
+class SharedMaximum:
+    """The largest of the values that the hosts gave at the call before: for all the same.
+
+    A call late, so that nobody waits for it: the answer to the call before is there by the time
+    that the device, which works on what it was given in order, has done the step before.
+    """
+
+    def __init__(self) -> None:
+        self._answer: jax.Array | None = None
+        self._maximum = jax.jit(jnp.max)
+
+    def __call__(self, value: int) -> int:
+        """Gives this host's value; all must call as often."""
+        if jax.process_count() == 1:
+            return value
+        before, mesh = self._answer, Mesh(np.array(jax.devices()), "devices")
+        split = NamedSharding(mesh, PartitionSpec("devices"))
+        own = np.full(jax.local_device_count(), value, np.int32)
+        self._answer = self._maximum(jax.make_array_from_process_local_data(split, own))
+        return 0 if before is None else int(before)
