@@ -7,14 +7,15 @@ or one error if too many clips are missing.
 import abc
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from tfds_builders import clip_examples, clip_shards
 from tfds_builders.listing import Listing
-from tfds_builders.sources import SourceError, files_below, unpack_hint
+from tfds_builders.sources import SourceError, files_below, root_above, unpack_hint
 
 MAX_MISSING = 0.005  # of a split's listed clips
 NO_FILE = "no such file"
@@ -82,6 +83,10 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
     def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
         """Reads the lists; `files` are all that lie below `folder`."""
 
+    @abc.abstractmethod
+    def _is_part(self, way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
+        """Whether a folder is a part of the dataset's, as `sources.root_above` asks it."""
+
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         return self.dataset_info_from_configs(
@@ -94,9 +99,12 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
     def listing(self, folder: Path) -> Listing:
         """The clips that the lists name, and which of them lie below `folder`.
 
+        Where `folder` is but a part of the dataset, that is looked for in the one above.
+
         Raises:
           SourceError: the lists are missing or wrong, no clip is there, or a split has none.
         """
+        given, folder = folder, root_above(folder, self._is_part) or folder
         files = sorted(files_below(folder))
         advice = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} {unpack_hint(files)}".strip()
         try:
@@ -106,6 +114,10 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
             both = f"{error.advice}\n{advice}".strip()
             raise SourceError(error.where, error.problems, both) from error
         listing.advice = advice
+        if folder != given:
+            listing.warnings.insert(0, f"{given} is a part of the dataset: {folder} is used")
+        if (place := _place(listing)) != folder:
+            _log.info("All clips found are in %s", place)
         return listing
 
     def _shard_iterators_per_split(
@@ -124,6 +136,11 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
             missing=left_out.reasons,  # grows while the clips are decoded, and is written after
         )
         return clip_shards.shard_iterators(listing.found, self.builder_config.storage, left_out)
+
+
+def _place(listing: Listing) -> Path:
+    """The deepest folder that holds all clips found."""
+    return Path(os.path.commonpath([c.path.parent for of in listing.found.values() for c in of]))
 
 
 def _left_out(listing: Listing, max_missing: float, folder: Path) -> clip_shards.LeftOut:

@@ -39,9 +39,12 @@ class Builder(tfds.core.ShardBasedBuilder):
         Raises:
           SourceError: folder or CSV are wrong, or no division of the clips is fit to train on.
         """
+        given, folder = folder, index.find(folder)
         recordings = index.read(folder)
         clips_of, method = splits.make(recordings)
         listing = Listing(method, found=clips_of)
+        if folder != given:
+            listing.warnings.append(f"the recordings are in {folder}, not directly in {given}")
         if ignored := recordings.ignored:
             some = ", ".join(ignored[:5]) + (", …" if len(ignored) > 5 else "")
             listing.warnings.append(f"{len(ignored)} file(s) left out, no videos: {some}")
