@@ -18,7 +18,7 @@ from tfds_builders.recordings.index import RecordingsError
 
 LABELS = {"train": "signer0_sample1,1", "val": "signer1_sample1,2", "test": "signer6_sample1,3"}
 LETTERS = "attachment_id\tuser_id\ttext\tbegin\tend\ttrain"
-ROWS = ["a\tu1\tЁ\t0\t1\t1", "b\tu2\tА\t0\t1\t1", "c\tu3\tБ\t0\t1\t0"]
+ROWS = ["a\tu1\tЁ\t0\t1\t1", "b\tu2\tЯ\t0\t1\t1", "c\tu3\tБ\t0\t1\t0"]
 
 
 def put(folder, names, content=""):

@@ -22,7 +22,7 @@ from tensorflow_datasets.core.dataset_metadata import valid_tags
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
 from tfds_builders import __main__ as command
-from tfds_builders import clip_shards
+from tfds_builders import clip_builder
 from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva
 from tfds_builders.include import index as include
@@ -647,7 +647,7 @@ def autsl_of(source, clip_files, num_train):
 
 
 def test_few_unusable_clips_are_left_out_and_named(tmp_path, clip_files, monkeypatch, capsys):
-    monkeypatch.setattr(clip_shards, "CLIPS_PER_SHARD", 2)
+    monkeypatch.setattr(clip_builder, "CLIPS_PER_SHARD", 2)
     source, out = tmp_path / "AUTSL", tmp_path / "out"
     autsl_of(source, clip_files, 5)
     (source / "signer0_sample2_color.mp4").unlink()

@@ -14,6 +14,8 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from tfds_builders import clip_examples, clip_shards
+from tfds_builders.clip_builder import ClipDatasetBuilder
+from tfds_builders.clip_examples import Clip
 from tfds_builders.listing import Listing
 from tfds_builders.sources import SourceError, files_below, root_above, unpack_hint
 
@@ -65,7 +67,7 @@ def configs(
     ]
 
 
-class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
+class PublicDatasetBuilder(ClipDatasetBuilder):
     """Builds a dataset whose clips are named by lists."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -120,10 +122,10 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
             _log.info("All clips found are in %s", place)
         return listing
 
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> Mapping[str, Sequence[tfds.core.split_builder.ExampleGeneratorFn]]:
-        folder = Path(dl_manager.manual_dir)
+    def _storage(self) -> str:
+        return self.builder_config.storage
+
+    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], clip_shards.LeftOut]:
         listing = self.listing(folder)
         for warning in listing.warnings:
             _log.warning("%s", warning)
@@ -133,9 +135,11 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
             clip_examples.split_metadata(listing.found, method, self._label_names()),
             num_listed=listing.num_listed(),
             never_published=listing.never_published,
-            missing=left_out.reasons,  # grows while the clips are decoded, and is written after
+            # These grow while the clips are decoded, and are written after.
+            missing=left_out.reasons,
+            left_out_labels=left_out.labels,
         )
-        return clip_shards.shard_iterators(listing.found, self.builder_config.storage, left_out)
+        return listing.found, left_out
 
 
 def _place(listing: Listing) -> Path:
@@ -147,7 +151,8 @@ def _left_out(listing: Listing, max_missing: float, folder: Path) -> clip_shards
     """The clips without a file; raises before hours of decoding if these are too many already."""
     left_out = clip_shards.LeftOut(listing.num_to_find(), max_missing)
     for split, labels in listing.missing.items():
-        left_out.reasons[split].update(dict.fromkeys(labels, NO_FILE))
+        for clip_id, label in labels.items():
+            left_out.add(split, clip_id, label, NO_FILE)
     try:
         left_out.check()
     except clip_shards.UnusableClipsError as error:

@@ -7,14 +7,17 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import clip_examples, clip_shards
+from tfds_builders import clip_examples
+from tfds_builders.clip_builder import ClipDatasetBuilder
+from tfds_builders.clip_examples import Clip
+from tfds_builders.clip_shards import LeftOut
 from tfds_builders.listing import Listing
 from tfds_builders.recordings import index, splits
 
 _log = logging.getLogger(__name__)
 
 
-class Builder(tfds.core.ShardBasedBuilder):
+class Builder(ClipDatasetBuilder):
     """Builds `recordings/frames` or `recordings/original`; README.md says out of what."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -50,14 +53,12 @@ class Builder(tfds.core.ShardBasedBuilder):
             listing.warnings.append(f"{len(ignored)} file(s) left out, no videos: {some}")
         return listing
 
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> Mapping[str, Sequence[tfds.core.split_builder.ExampleGeneratorFn]]:
-        listing = self.listing(Path(dl_manager.manual_dir))
+    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], LeftOut]:
+        listing = self.listing(folder)
         for warning in listing.warnings:
             _log.info("%s", warning)
         found, method = listing.found, listing.split_method
         labels = sorted({clip.label for clips in found.values() for clip in clips})
         self.info.features["label"].names = labels
         self.info.metadata.update(clip_examples.split_metadata(found, method, labels))
-        return clip_shards.shard_iterators(found, self.builder_config.name)
+        return found, LeftOut(listing.num_listed(), max_share=0)
