@@ -7,9 +7,10 @@ import tensorflow_datasets as tfds
 
 from tfds_builders.clip_shards import Shard, write_shard
 
+logging.getLogger("apache_beam").setLevel(logging.ERROR)  # of other clouds' missing packages
 try:
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 except ImportError as error:
     raise ValueError(
         "--beam_pipeline_options needs Apache Beam: .venv/bin/pip install -r requirements-beam.txt"
@@ -29,6 +30,8 @@ def parse_options(flags: str) -> PipelineOptions:
     names = [flag.partition("=")[0] for flag in flags.split(",")]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"--beam_pipeline_options: Beam knows no option {', '.join(unknown)}.")
+    workers = options.view_as(WorkerOptions)
+    workers.default_sdk_harness_log_level = workers.default_sdk_harness_log_level or "WARNING"
     return options
 
 
@@ -45,7 +48,8 @@ def write(
     _log.info("%d shards on Beam: %s", len(shards), options.get_all_options(drop_default=True))
     try:
         with beam.Pipeline(options=options) as pipeline:
-            paths = pipeline | beam.Create(shards, reshuffle=True)
-            paths | beam.Map(write_shard, features=features)
+            every = pipeline | beam.Create(shards, reshuffle=True)
+            _ = every | "write" >> beam.Map(write_shard, features=features)
     except Exception as error:
-        raise OSError(f"Beam: {error}") from error
+        # Of a worker's error, its stack on this and on that machine, the last line tells what.
+        raise OSError(f"Beam: {str(error).strip().splitlines()[-1]}") from error

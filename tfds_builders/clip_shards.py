@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from dstadapter_jax import video
 from tfds_builders.clip_examples import JPEG_QUALITY, SHORT_SIDE, Clip, encode_clip
+
+DRAFT = ".draft"  # ends the names of files that aren't whole
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -99,11 +102,13 @@ class Shard:
         how = self.storage, features["label"].names, SHORT_SIDE, JPEG_QUALITY
         return hashlib.sha256(repr((clips, how)).encode()).hexdigest()
 
-    def finish(self, result: Mapping[str, Any], features: tfds.features.FeaturesDict) -> None:
-        """Marks the shard as written and whole."""
-        with self.path.open("rb") as file:
+    def finish(
+        self, draft: Path, result: Mapping[str, Any], features: tfds.features.FeaturesDict
+    ) -> None:
+        """Makes a draft the shard and marks it as whole."""
+        with draft.open("rb") as file:
             os.fsync(file.fileno())  # the mark must not outlive the data in a power cut
-        draft = self._result_path.with_suffix(".draft")
+        os.replace(draft, self.path)
         draft.write_text(json.dumps({**result, "made_of": self._made_of(features)}))
         os.replace(draft, self._result_path)
 
@@ -166,13 +171,14 @@ def write_shard(
             else:
                 yield result
 
-    num_clips = _write_records(shard.path, records())
-    shard.finish({"num_clips": num_clips, "left_out": left_out}, features)
+    # Of its own: Beam may have two workers at one shard, and leaves some behind when it is killed.
+    draft = shard.path.with_name(f"{shard.path.name}.{uuid.uuid4().hex}{DRAFT}")
+    num_clips = _write_records(draft, records())
+    shard.finish(draft, {"num_clips": num_clips, "left_out": left_out}, features)
 
 
 def _write_records(path: Path, records: Iterable[bytes]) -> int:
     """Writes an ArrayRecord file and returns how many records it has."""
-    path.unlink(missing_ok=True)
     count = 0
     try:
         writer = ArrayRecordWriter(str(path), "group_size:1")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfds_builders.clip_builder import SHARDS
+from tfds_builders.clip_shards import DRAFT
 
 LOCK = ".lock"
 
@@ -24,6 +25,7 @@ class Staging:
         self._target, self._place = target, target.relative_to(data_dir)
         self.folder = data_dir / f".building_{'_'.join(self._place.parts[:-1])}"
         self._replaced = self.folder / "replaced"
+        self._shards = self.folder / self._place.parent / SHARDS
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -56,10 +58,12 @@ class Staging:
         built = self.folder / self._place
         for path in built.parent.glob(f"{built.name}*"):
             shutil.rmtree(path)
+        for path in self._shards.glob(f"*{DRAFT}"):
+            path.unlink()
 
     def num_shards(self) -> int:
         """How many shards are whole, of a dataset that isn't."""
-        return len([*(self.folder / self._place.parent / SHARDS).glob("*.json")])
+        return len([*self._shards.glob("*.json")])
 
     def move(self) -> None:
         """Puts what was built in the old dataset's place."""
