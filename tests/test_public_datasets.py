@@ -280,7 +280,8 @@ def test_autsl_without_a_label_file(tmp_path):
         build("autsl/rgb", tmp_path, tmp_path / "out")
     message = str(caught.value)
     assert "no labels of validation: expected validation_labels.csv or val_labels.csv" in message
-    assert "2 archive(s) there, such as train_set_vfbha39.zip.001: unpack them" in message
+    assert "2 archive(s) there aren't unpacked" in message
+    assert f"cd {tmp_path} && 7z x train_set_vfbha39.zip.001 '-o*'" in message
 
 
 def test_autsl_twice_in_one_folder(tmp_path):

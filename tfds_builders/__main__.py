@@ -22,6 +22,7 @@ from tensorflow_datasets.scripts.cli import build
 
 from dstadapter_jax.command import main_with_messages
 from tfds_builders import clip_examples
+from tfds_builders.archives import unpack_hint
 from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder
 from tfds_builders.staging import Staging
 
@@ -109,7 +110,8 @@ def _build(
     if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
         problem = "is empty" if manual_dir.is_dir() else "is not a folder"
         instructions = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
-        raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}")
+        hint = unpack_hint([manual_dir] if manual_dir.is_file() else [])
+        raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}\n{hint}".rstrip())
     beam_options = None
     if flags := args.generation.beam_pipeline_options:
         from tfds_builders import beam_shards  # Beam is an extra

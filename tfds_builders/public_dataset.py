@@ -14,10 +14,11 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from tfds_builders import clip_examples, clip_shards
+from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_builder import ClipDatasetBuilder
 from tfds_builders.clip_examples import Clip
 from tfds_builders.listing import Listing
-from tfds_builders.sources import SourceError, files_below, root_above, unpack_hint
+from tfds_builders.sources import SourceError, files_below, root_above
 
 MAX_MISSING = 0.005  # of a split's listed clips
 NO_FILE = "no such file"
@@ -108,7 +109,7 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
         """
         given, folder = folder, root_above(folder, self._is_part) or folder
         files = sorted(files_below(folder))
-        advice = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} {unpack_hint(files)}".strip()
+        advice = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}\n{unpack_hint(files)}".strip()
         try:
             listing = self._read(folder, files)
             listing.check(str(folder))

@@ -1,7 +1,6 @@
 """A user's folder of videos: what lies in it, and errors that tell all that is wrong with it."""
 
 import os
-import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +9,6 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 )
-_ARCHIVE = re.compile(r"\.(zip|7z|rar|tar|tgz|tar\.gz)(\.\d+)?$", re.IGNORECASE)
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -92,14 +90,6 @@ def by_key(
     if problems:
         raise SourceError(str(folder), problems, "Each pair is one clip to the lists: keep one.")
     return found
-
-
-def unpack_hint(files: Sequence[Path]) -> str:
-    """A sentence on archives that still lie among the files; empty if there are none."""
-    archives = sorted(path.name for path in files if _ARCHIVE.search(path.name))
-    if not archives:
-        return ""
-    return f"{len(archives)} archive(s) there, such as {archives[0]}: unpack them first."
 
 
 def count_warnings(listed: Mapping[str, int], official: Mapping[str, int]) -> list[str]:

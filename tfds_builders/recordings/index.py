@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_examples import Clip
 from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, files_below, shown
 
@@ -102,7 +103,7 @@ def read(folder: Path) -> Recordings:
             str(tables[0] if tables else folder),
             ["no clips found"],
             "Expected videos as LABEL/clip.mp4, or a CSV with the columns "
-            "path,label[,signer][,split].",
+            f"path,label[,signer][,split].\n{unpack_hint(files_below(folder), where='')}".rstrip(),
         )
     return recordings
 

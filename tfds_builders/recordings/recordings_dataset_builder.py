@@ -8,6 +8,7 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from tfds_builders import clip_examples
+from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_builder import ClipDatasetBuilder
 from tfds_builders.clip_examples import Clip
 from tfds_builders.clip_shards import LeftOut
@@ -51,6 +52,8 @@ class Builder(ClipDatasetBuilder):
         if ignored := recordings.ignored:
             some = ", ".join(ignored[:5]) + (", …" if len(ignored) > 5 else "")
             listing.warnings.append(f"{len(ignored)} file(s) left out, no videos: {some}")
+            if hint := unpack_hint((folder / name for name in ignored), where=""):
+                listing.warnings.append(hint)
         return listing
 
     def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], LeftOut]:
