@@ -1,6 +1,8 @@
 """Datasets built by real worker processes of Apache Beam; without it, one test of saying so."""
 
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -39,7 +41,7 @@ def write_source(folder, num_clips=40):
     return folder
 
 
-def start(source, out, *options, stream=subprocess.PIPE):
+def start(source, out, *options, stream=subprocess.PIPE, preexec_fn=None):
     arguments = ["autsl/rgb", "--manual_dir", str(source), "--data_dir", str(out), *options]
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments],
@@ -48,6 +50,7 @@ def start(source, out, *options, stream=subprocess.PIPE):
         stderr=stream,
         text=True,
         start_new_session=True,
+        preexec_fn=preexec_fn,
     )
 
 
@@ -119,6 +122,24 @@ def test_a_build_that_is_stopped_is_gone_on_with(tmp_path, signum, status):
     assert "train: 38 clips" in printed
     assert run(source, tmp_path / "plain", *options[:2])[0] == 0
     assert files(out) == files(tmp_path / "plain")
+
+
+@needs_beam
+def test_a_worker_that_fails(tmp_path):
+    """Its error is one line at the end, after Beam's own report of it."""
+    source = write_source(tmp_path / "AUTSL", 30)
+    options = ["--max_missing", "0.1", f"--beam_pipeline_options={TWO_PROCESSES}"]
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    child = start(source, tmp_path / "out", *options, preexec_fn=limit)
+    _, errors = child.communicate(timeout=120)
+    assert child.returncode == 1
+    *_, last = errors.splitlines()
+    assert re.match("error: Beam: OSError: .*File too large; .* MB are free there", last)
+    assert not (tmp_path / "out" / "autsl").exists()
 
 
 @needs_beam

@@ -2,7 +2,7 @@
 
 `tfds build` does the same but needs TensorFlow, so this parses TFDS's arguments and calls the
 builder itself. Progress and logs go to stderr, what was built to stdout. The exit status is 0 when
-the dataset is there, 1 when it could not be built, 2 when the command is wrong.
+the dataset is there, 1 when it could not be built, 2 when the command is wrong, 130 after Ctrl-C.
 """
 
 import argparse
@@ -112,12 +112,7 @@ def _build(
         instructions = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
         hint = unpack_hint([manual_dir] if manual_dir.is_file() else [])
         raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}\n{hint}".rstrip())
-    beam_options = None
-    if flags := args.generation.beam_pipeline_options:
-        from tfds_builders import beam_shards  # Beam is an extra
-
-        beam_options = beam_shards.parse_options(flags)
-    config = tfds.download.DownloadConfig(manual_dir=manual_dir, beam_options=beam_options)
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir, beam_options=_beam_options(args))
 
     def new_builder(data_dir: Path) -> tfds.core.DatasetBuilder:
         file_format = clip_examples.FILE_FORMAT
@@ -132,6 +127,15 @@ def _build(
     else:
         raise ValueError(f"{builder.data_dir} is no whole dataset: remove it or use --overwrite.")
     print(_summary(new_builder(data_dir)))
+
+
+def _beam_options(args: build.Args) -> Any:
+    """Beam's `PipelineOptions`; None if it isn't to be used."""
+    if not args.generation.beam_pipeline_options:
+        return None
+    from tfds_builders import beam_shards  # Beam is an extra
+
+    return beam_shards.parse_options(args.generation.beam_pipeline_options)
 
 
 def _prepare(

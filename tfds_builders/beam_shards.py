@@ -43,7 +43,8 @@ def write(
     What the shards hold stays on the file system, which all workers have to see.
 
     Raises:
-      OSError: a worker failed.
+      ValueError: a worker failed; a full disk, too, is told so, since what others have finished
+        is to be kept.
     """
     _log.info("%d shards on Beam: %s", len(shards), options.get_all_options(drop_default=True))
     try:
@@ -52,4 +53,5 @@ def write(
             _ = every | "write" >> beam.Map(write_shard, features=features)
     except Exception as error:
         # Of a worker's error, its stack on this and on that machine, the last line tells what.
-        raise OSError(f"Beam: {str(error).strip().splitlines()[-1]}") from error
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"Beam: {reason[-1]}") from error
