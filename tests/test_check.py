@@ -484,7 +484,7 @@ def test_a_report_that_cannot_be_written_is_told_before_decoding(source, tmp_pat
 
 def test_lists_that_are_wrong_are_told_as_by_a_build(source, out):
     put(source, ["signer0_sample1_color.mp4", "val_labels.zip"])
-    with pytest.raises(ValueError, match=r"(?s)no labels of train.*val_labels\.zip: unpack them"):
+    with pytest.raises(ValueError, match=r"(?s)no labels of train.*7z x val_labels\.zip"):
         check("autsl", source, out)
     with pytest.raises(ValueError, match="nowhere is not a folder"):
         check("autsl", source / "nowhere", out)

@@ -22,7 +22,7 @@ from tensorflow_datasets.core.dataset_metadata import valid_tags
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
 from tfds_builders import __main__ as command
-from tfds_builders import clip_shards
+from tfds_builders import clip_builder
 from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva
 from tfds_builders.include import index as include
@@ -280,7 +280,8 @@ def test_autsl_without_a_label_file(tmp_path):
         build("autsl/rgb", tmp_path, tmp_path / "out")
     message = str(caught.value)
     assert "no labels of validation: expected validation_labels.csv or val_labels.csv" in message
-    assert "2 archive(s) there, such as train_set_vfbha39.zip.001: unpack them" in message
+    assert "2 archive(s) there aren't unpacked" in message
+    assert f"cd {tmp_path} && 7z x train_set_vfbha39.zip.001 '-o*'" in message
 
 
 def test_autsl_twice_in_one_folder(tmp_path):
@@ -647,7 +648,7 @@ def autsl_of(source, clip_files, num_train):
 
 
 def test_few_unusable_clips_are_left_out_and_named(tmp_path, clip_files, monkeypatch, capsys):
-    monkeypatch.setattr(clip_shards, "CLIPS_PER_SHARD", 2)
+    monkeypatch.setattr(clip_builder, "CLIPS_PER_SHARD", 2)
     source, out = tmp_path / "AUTSL", tmp_path / "out"
     autsl_of(source, clip_files, 5)
     (source / "signer0_sample2_color.mp4").unlink()

@@ -4,7 +4,7 @@
 
 `tfds build` does the same but needs TensorFlow, so this parses TFDS's arguments and calls the
 builder itself. Progress and logs go to stderr, what was built to stdout. The exit status is 0 when
-the dataset is there, 1 when it could not be built, 2 when the command is wrong.
+the dataset is there, 1 when it could not be built, 2 when the command is wrong, 130 after Ctrl-C.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import dataclasses
 import io
 import logging
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ from tfds_builders import clip_examples, datasets
 from tfds_builders.check import command as check
 from tfds_builders.datasets import DATASETS
 from tfds_builders.public_dataset import MAX_MISSING
+from tfds_builders.staging import Staging
 
-OPTIONS = ("data_dir", "manual_dir", "overwrite")
+OPTIONS = ("data_dir", "manual_dir", "overwrite", "beam_pipeline_options")
 
 _log = logging.getLogger("tfds_builders")  # __name__ is "__main__" here
 
@@ -85,17 +85,19 @@ def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
 def _build(
     builder_cls: type[tfds.core.DatasetBuilder], options: Mapping[str, Any], args: build.Args
 ) -> None:
-    manual_dir = Path(args.paths.manual_dir).expanduser()
+    # Absolute, since Beam's workers may run elsewhere.
+    manual_dir = Path(args.paths.manual_dir).expanduser().absolute()
     datasets.check_folder(builder_cls, manual_dir)
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir, beam_options=_beam_options(args))
 
     def new_builder(data_dir: Path) -> tfds.core.DatasetBuilder:
         file_format = clip_examples.FILE_FORMAT
         return builder_cls(data_dir=data_dir, file_format=file_format, **options)
 
-    data_dir = Path(args.paths.data_dir).expanduser()
+    data_dir = Path(args.paths.data_dir).expanduser().absolute()
     builder = new_builder(data_dir)
     if args.debug.overwrite or not Path(builder.data_dir).exists():
-        _prepare(new_builder, data_dir, manual_dir)
+        _prepare(new_builder, Staging(data_dir, Path(builder.data_dir)), config)
     elif builder.is_prepared():
         _log.info("Built before and left as it is; --overwrite builds it again.")
     else:
@@ -103,27 +105,51 @@ def _build(
     print(_summary(new_builder(data_dir)))
 
 
+def _beam_options(args: build.Args) -> Any:
+    """Beam's `PipelineOptions`; None if it isn't to be used."""
+    if not args.generation.beam_pipeline_options:
+        return None
+    from tfds_builders import beam_shards  # Beam is an extra
+
+    return beam_shards.parse_options(args.generation.beam_pipeline_options)
+
+
 def _prepare(
-    new_builder: Callable[[Path], tfds.core.DatasetBuilder], data_dir: Path, manual_dir: Path
+    new_builder: Callable[[Path], tfds.core.DatasetBuilder],
+    staging: Staging,
+    config: tfds.download.DownloadConfig,
 ) -> None:
     """Builds in a folder of its own, then replaces the old dataset, if any.
 
     TFDS by itself deletes the old one first, and loses it if the build then fails.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building_", dir=data_dir) as temporary:
-        builder = new_builder(Path(temporary))
-        # TFDS prints to stdout what it is about to do.
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-            )
-        built = Path(builder.data_dir)
-        target = data_dir / built.relative_to(temporary)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            target.rename(Path(temporary, "replaced"))
-        built.rename(target)
+    with staging.locked():
+        if count := staging.num_shards():
+            _log.info("Going on with %d shard(s) of a build that was broken off.", count)
+        try:
+            # TFDS prints to stdout what it is about to do.
+            with contextlib.redirect_stdout(io.StringIO()):
+                new_builder(staging.folder).download_and_prepare(download_config=config)
+            staging.move()
+        except KeyboardInterrupt:
+            _log.info("%s", _kept(staging))
+            raise
+        except ValueError as error:
+            if not staging.num_shards():
+                staging.remove()
+                raise
+            raise ValueError(f"{error}\n{_kept(staging)}") from error
+        except BaseException:  # such as a full disk, which should not stay full
+            staging.remove()
+            raise
+        staging.remove()
+
+
+def _kept(staging: Staging) -> str:
+    return (
+        f"{staging.num_shards()} finished shard(s) are kept in {staging.folder}: the same command "
+        "goes on from there. If you won't, remove that folder."
+    )
 
 
 def _summary(builder: tfds.core.DatasetBuilder) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from tfds_builders.archives import unpack_hint
 from tfds_builders.public_dataset import PublicDatasetBuilder
 
 DATASETS = {
@@ -64,4 +65,5 @@ def check_folder(builder_cls: type[tfds.core.DatasetBuilder], manual_dir: Path) 
     if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
         problem = "is empty" if manual_dir.is_dir() else "is not a folder"
         instructions = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
-        raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}")
+        hint = unpack_hint([manual_dir] if manual_dir.is_file() else [])
+        raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}\n{hint}".rstrip())
