@@ -74,6 +74,17 @@ def config(data_dir: pathlib.Path) -> ConfigDict:
     return tiny_config(data_dir)
 
 
+@pytest.fixture
+def config_file(config, tmp_path) -> str:
+    """The test's config as a file, as `launch.py` wants it."""
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n\n"
+        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
+    )
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def run_dir(data_dir: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The workdir of a whole run that nothing stopped; not to be changed."""
