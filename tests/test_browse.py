@@ -80,9 +80,8 @@ def test_the_command_draws_the_first_batch_of_training(config, config_file, tmp_
         assert clip["signer"] == example["signer"].decode()
 
 
-@pytest.mark.parametrize("storage", ["frames", "original"])
-def test_the_frames_that_are_named_are_the_frames_that_are_shown(config, recordings, storage):
-    config.data.name = f"recordings/{storage}"
+def test_the_frames_that_are_named_are_the_frames_that_are_shown(config, recordings):
+    config.data.name = "recordings/original"
     config.preprocess.randaugment_layers = 0
     config.preprocess.crop_area = (1.0, 1.0)
     config.preprocess.flip_probability = 0.0
@@ -91,11 +90,10 @@ def test_the_frames_that_are_named_are_the_frames_that_are_shown(config, recordi
     for clip in read_clips(config, dataset, "train", 6):
         frames = read_frames(recordings / clip["id"], clip["indices"].tolist())
         # By chance the crop is the whole frame, mostly the square in its middle.
-        crops = [make_views(frames, cfg, "train", np.random.default_rng(i))[0] for i in range(40)]
-        difference = np.abs(np.array(crops, int) - clip["views"])
-        worst = difference.mean(axis=(3, 4, 5)).max(axis=-1).min()  # frame of the likest crop
-        # JPEG costs about 1; a frame further on moves the block and differs by 3 and more.
-        assert worst == 0 if storage == "original" else worst < 2
+        crops = [
+            make_views(frames, cfg, "train", np.random.default_rng(i))[0][0] for i in range(40)
+        ]
+        assert any(np.array_equal(crop, clip["views"][0]) for crop in crops)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
