@@ -12,6 +12,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 import numpy as np
 import pytest
 from clips import write_clip
+from dataset_trees import write_clips
 from ml_collections import ConfigDict
 
 from configs import common
@@ -50,6 +51,12 @@ def data_dir(recordings: pathlib.Path, tmp_path_factory: pytest.TempPathFactory)
         arguments = ["--manual_dir", str(recordings), "--data_dir", str(out)]
         assert tfds_builders.main([f"recordings/{storage}", *arguments]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def clip_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Clips like the published datasets', by name."""
+    return write_clips(tmp_path_factory.mktemp("clips"))
 
 
 def tiny_config(data_dir: pathlib.Path) -> ConfigDict:
