@@ -116,6 +116,8 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_integer("num_clips", 8, "How many.", 1, MOST_CLIPS, values)
     config = parse_config(values, argv, "output", str(__doc__))
     path = pathlib.Path(values.output).expanduser()
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--output: expected a name that ends in .png, found {path}")
     clips = draw_clips(config, values.split, values.num_clips, path)
     print(json.dumps({"sheet": str(path), "clips": clips}))
     return 0
