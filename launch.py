@@ -15,39 +15,24 @@ import pathlib
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
-from dstadapter_jax.command import main_with_messages
+from dstadapter_jax.command import config_flag_values, main_with_messages, parse_config
 from dstadapter_jax.distributed import is_primary, join_hosts
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.train import train_and_evaluate
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file of the run's config.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.", 1)
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Of this process, from 0.", 0)
-
 
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
-    if "--help" in argv or "-h" in argv:
-        print(__doc__)
-        return 0
+    values = config_flag_values(argv)
+    flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.", values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.", values)
+    flags.DEFINE_integer("num_processes", None, "Processes of the run.", 1, flag_values=values)
+    flags.DEFINE_integer("process_id", None, "Of this process, from 0.", 0, flag_values=values)
+    config = parse_config(values, argv, "workdir", __doc__)
+    join_hosts(values.coordinator, values.num_processes, values.process_id)
     try:
-        unknown = flags.FLAGS([sys.argv[0], *argv])[1:]
-        if unknown:
-            raise flags.Error(f"unexpected {' '.join(unknown)}; values go as --flag=value")
-        if CONFIG.value is None or WORKDIR.value is None:
-            raise flags.Error("both --config and --workdir are needed")
-        config = CONFIG.value.lock()  # a config file that can't be read raises when used
-    except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
-        # A missing config file, a field that doesn't exist, a value of another type.
-        print(f"error: {error}\n\n{__doc__}", file=sys.stderr)
-        return 2
-    join_hosts(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-    try:
-        result = train_and_evaluate(config, pathlib.Path(WORKDIR.value).expanduser())
+        result = train_and_evaluate(config, pathlib.Path(values.workdir).expanduser())
     except Interrupted as interrupted:
         print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
         return interrupted.status

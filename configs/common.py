@@ -47,8 +47,8 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
 
     config.num_epochs = 100
     config.batch_size = batch_size  # clips per device, as in the reference's table
-    # Steps of so many clips whose gradients are averaged for one update. With fewer devices, more
-    # give the same effective batch, batch_size x devices x this, and the same result.
+    # Gradients averaged for an update: more of them on fewer devices make the same effective batch,
+    # batch_size x devices x this, with the same result.
     config.gradient_accumulation_steps = 1
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3  # peak; cosine to 0, stepped once an epoch
@@ -62,7 +62,7 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.data.name = ""  # DATASET/CONFIG as python -m tfds_builders names it
     config.data.dir = ""  # its --data_dir
     config.data.decoder = "pyav"  # or decord; for the `original` storages
-    config.data.num_threads = 16  # that decode and augment
+    config.data.num_threads = 16  # that decode and augment, in each process
 
     # Sampling and augmentation, explained in dstadapter_jax/preprocess.py; the number of frames and
     # the resolution are the model's.

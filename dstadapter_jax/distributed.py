@@ -8,6 +8,7 @@ import ctypes
 import logging
 import os
 import signal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,12 @@ def join_hosts(
         )
     # Its handler would take SIGTERM away from ours, and it knows no SIGINT.
     jax.config.update("jax_enable_preemption_service", False)
+    unreachable = (
+        "the processes of the run can't be joined. Expected every one of them started within"
+        f" {JOIN_SECONDS} s, and process 0 reachable at --coordinator HOST:PORT;"
+        " --num_processes=1 trains with one process alone."
+    )
+    _end_readably_on_abort(unreachable)
     try:
         jax.distributed.initialize(
             *given,
@@ -58,37 +65,33 @@ def join_hosts(
             shutdown_timeout_seconds=FAREWELL_SECONDS,
         )
     except (ValueError, RuntimeError) as error:
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
         if coordinator is None and "coordinator_address should be defined" in str(error):
             return
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"the processes of the run can't be joined: {reason} Expected every process started"
-            f" within {JOIN_SECONDS} s and process 0 reachable at --coordinator HOST:PORT;"
-            " --num_processes=1 trains with one process alone."
-        ) from error
-    if jax.process_count() > 1:
-        _end_readably_on_abort()
+        raise ValueError(f"{str(error).strip().splitlines()[0]}: {unreachable}") from error
+    name = f"process {jax.process_index()} of {jax.process_count()}"
+    _end_readably_on_abort(f"{name}: the run can't go on. {ADVICE}")
     if not is_primary():
         logging.getLogger("dstadapter_jax").setLevel(logging.WARNING)
 
 
-def _end_readably_on_abort() -> None:
-    """Exit status 1 and a message where JAX, once it hears no more from a process, aborts.
+def _end_readably_on_abort(message: str) -> None:
+    """Exit status 1 and a message where JAX, hearing no more from another process, aborts.
 
-    JAX notices also what hangs in a collective, but answers with `abort()` from a thread of its
-    own, which Python's signal handlers never see: they run between two lines of the main thread.
+    JAX notices also what hangs in a collective, but answers with `abort()` in a thread of its own,
+    of which Python's signal handlers never learn: they run between two lines of the main thread.
     """
-    name = f"process {jax.process_index()} of {jax.process_count()}"
-    message = f"\nerror: {name}: the run can't go on. {ADVICE}\n".encode()
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def leave(_: int) -> None:
-        os.write(2, message)
+        os.write(2, f"\nerror: {message}\n".encode())
         os._exit(1)
 
-    libc = ctypes.CDLL(None)
-    libc.signal(signal.SIGABRT, leave)
-    _end_readably_on_abort.handler = leave  # type: ignore[attr-defined]  # C keeps no reference
+    ctypes.CDLL(None).signal(signal.SIGABRT, leave)
+    _handlers.append(leave)
+
+
+_handlers: list[Any] = []  # C keeps no reference to them
 
 
 def is_primary() -> bool:

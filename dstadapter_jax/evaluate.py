@@ -10,6 +10,7 @@ import itertools
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -40,18 +41,44 @@ class Scores:
         """The most probable ids, `(clips,)`."""
         return self.probabilities.argmax(axis=1)
 
-    def metrics(self) -> dict[str, float]:
-        """Top-1, top-5 and mean class accuracy as fractions; a class without clips counts 0."""
+    def metrics(self, left_out: Sequence[int] = ()) -> dict[str, float]:
+        """Top-1, top-5 and mean class accuracy as fractions; a class without clips counts 0.
+
+        Args:
+            left_out: True ids of further clips, that count as wrong: those that the split lists
+                and the dataset lacks.
+        """
         ranked = np.argsort(-self.probabilities, axis=1, kind="stable")
         hits = ranked == self.labels[:, None]
         classes = self.probabilities.shape[1]
         right = np.bincount(self.labels, weights=hits[:, 0], minlength=classes)
-        total = np.bincount(self.labels, minlength=classes)
+        every = np.concatenate([self.labels, np.asarray(left_out, np.int64)])
+        total = np.bincount(every, minlength=classes)
         return {
-            "top1": float(hits[:, 0].mean()),
-            "top5": float(hits[:, :5].any(axis=1).mean()),
+            "top1": float(hits[:, 0].sum() / len(every)),
+            "top5": float(hits[:, :5].any(axis=1).sum() / len(every)),
             "mean_class_accuracy": float((right / np.maximum(total, 1)).mean()),
         }
+
+
+def left_out_labels(dataset: ClipDataset, split: str) -> list[int]:
+    """Label ids of the clips that a split lists and the dataset lacks: missing or damaged files.
+
+    Clips that were never published don't count: nobody can have them.
+
+    Raises:
+        ValueError: The dataset doesn't tell the labels of all of them.
+    """
+    metadata = dataset.builder.info.metadata or {}
+    reasons = metadata.get("missing", {}).get(split, {})
+    labels = metadata.get("left_out_labels", {}).get(split, {})
+    if reasons.keys() != labels.keys():
+        raise ValueError(
+            f"{dataset.builder.data_dir}/metadata.json: left_out_labels of {split}: expected the"
+            f" {len(reasons)} clips of `missing`, found {len(labels)}. Build the dataset again."
+        )
+    names = dataset.builder.info.features["label"]
+    return [names.str2int(label) for label in labels.values()]
 
 
 def score_split(recogniser: Recogniser, dataset: ClipDataset, split: str, mode: str) -> Scores:
@@ -104,14 +131,20 @@ def evaluate(
         data_dir: Where the dataset is now, if not where training found it.
 
     Returns:
-        What `eval_SPLIT.json` holds.
+        What `eval_SPLIT.json` holds. `num_clips` is what the accuracies are fractions of; of these,
+        `num_left_out` are missing or damaged and count as wrong. `num_never_published` more are
+        listed and nobody can have them: they don't count.
     """
     data = recogniser.config["data"]
     dataset = open_dataset(data["name"], data_dir or data["dir"])
     _check_labels(recogniser.label_names, dataset)
     scores = score_split(recogniser, dataset, split, mode="test")
-    result = scores.metrics() | {
-        "num_clips": len(scores.labels),
+    left_out = left_out_labels(dataset, split)
+    metadata = dataset.builder.info.metadata or {}
+    result = scores.metrics(left_out) | {
+        "num_clips": len(scores.labels) + len(left_out),
+        "num_left_out": len(left_out),
+        "num_never_published": len(metadata.get("never_published", {}).get(split, [])),
         "split": split,
         "step": recogniser.step,
         "views": "3 crops x 1 clip",

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -74,6 +74,27 @@ def open_dataset(name: str, data_dir: str) -> ClipDataset:
     )
 
 
+class FrameReader:
+    """Reads frames of one record of either storage, as `preprocess` asks for them.
+
+    Attributes:
+        indices: The frames that were read last.
+    """
+
+    def __init__(self, example: Example, decoder: str):
+        self._example, self._decoder = example, decoder
+        self.indices = np.zeros(0, np.int64)
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        """Returns these frames, `(len(indices), H, W, 3)` uint8 RGB."""
+        self.indices, example = indices, self._example
+        if "frames" in example:
+            return np.stack([_decode_jpeg(example, int(index)) for index in indices])
+        first = int(example.get("first_frame", 0))  # where the file shows more than the sign
+        indices, name = first + indices, _text(example["id"])
+        return read_frames(example["video"], indices.tolist(), decoder=self._decoder, name=name)
+
+
 def example_views(
     example: Example,
     cfg: PreprocessConfig,
@@ -82,15 +103,17 @@ def example_views(
     rng: np.random.Generator | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decodes and preprocesses one record of either storage; shapes as `preprocess` gives them."""
-    read = _jpeg_reader(example) if "frames" in example else _video_reader(example, decoder)
-    return preprocess(int(example["num_frames"]), read, cfg, mode, rng)
+    return preprocess(int(example["num_frames"]), FrameReader(example, decoder), cfg, mode, rng)
 
 
-def _jpeg_reader(example: Example) -> Callable[[np.ndarray], np.ndarray]:
-    def read(indices: np.ndarray) -> np.ndarray:
-        return np.stack([_decode_jpeg(example, int(index)) for index in indices])
-
-    return read
+def describe(example: Example, read: FrameReader) -> dict[str, Any]:
+    """What there is to say of a record whose frames were read: id, signer, label, indices."""
+    return {
+        "id": _text(example["id"]),
+        "signer": _text(example["signer"]),
+        "label": np.int32(example["label"]),
+        "indices": read.indices,
+    }
 
 
 def _decode_jpeg(example: Example, index: int) -> np.ndarray:
@@ -101,16 +124,54 @@ def _decode_jpeg(example: Example, index: int) -> np.ndarray:
     return frame
 
 
-def _video_reader(example: Example, decoder: str) -> Callable[[np.ndarray], np.ndarray]:
-    name = _text(example["id"])
-    first = int(example.get("first_frame", 0))  # where the file shows more than the sign
-    return lambda indices: read_frames(
-        example["video"], (first + indices).tolist(), decoder=decoder, name=name
-    )
-
-
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def train_clips(
+    dataset: ClipDataset,
+    cfg: PreprocessConfig,
+    *,
+    batch_size: int,
+    num_epochs: int,
+    seed: int,
+    decoder: str,
+) -> grain.MapDataset:
+    """The clips of a training run in its order, shuffled anew each epoch, augmented when read.
+
+    Every random choice comes from the seed and the clip's place in the run.
+
+    Args:
+        dataset: Its training split is used.
+        cfg: What becomes of a clip.
+        batch_size: An epoch is as many clips as fill batches of it.
+        num_epochs: How often the split is gone through.
+        seed: Of order and augmentation.
+        decoder: For the `original` storages.
+
+    Returns:
+        Random access to `{"clip": (T, R, R, 3) uint8, "label": int32, "id": str, "signer": str,
+        "indices": (T,) int64}`, `indices` being the frames taken.
+
+    Raises:
+        ValueError: Fewer clips than a batch.
+    """
+    source = dataset.source("train")
+    steps = len(source) // batch_size
+    if not steps:
+        raise ValueError(
+            f"a batch of {batch_size} clips needs as many in the train split, found {len(source)}."
+            " Lower config.batch_size (per device) or config.gradient_accumulation_steps, or add"
+            " clips."
+        )
+
+    def load(example: Example, rng: np.random.Generator) -> dict[str, Any]:
+        read = FrameReader(example, decoder)
+        views, _ = preprocess(int(example["num_frames"]), read, cfg, "train", rng)
+        return {"clip": views[0], **describe(example, read)}
+
+    clips = grain.MapDataset.source(source).seed(seed).shuffle()
+    return clips.slice(slice(0, steps * batch_size)).random_map(load).repeat(num_epochs)
 
 
 class TrainBatches:
@@ -154,38 +215,31 @@ def train_batches(
     num_threads: int,
     rows: Sequence[int] | None = None,
 ) -> TrainBatches:
-    """Shuffled, augmented training batches, the last partial one of each epoch left out.
+    """Batches of `train_clips`, the last partial one of each epoch left out.
 
-    Every random choice comes from the seed and the clip's place in the run, so that the batches
-    are the same for any number of threads and of hosts, and `set_state` goes on exactly where
+    They are the same for any number of threads and of hosts, and `set_state` goes on exactly where
     `get_state` was. A host reads the given rows of each batch and decodes no others.
 
     Returns:
         Iterator over `num_epochs` epochs of `{"clip": (B, T, R, R, 3) uint8, "label": (B,) int32}`,
         with B the number of rows: all `batch_size` unless told.
     """
-    source = dataset.source("train")
-    steps = len(source) // batch_size
-    if not steps:
-        raise ValueError(
-            f"a batch of {batch_size} clips needs as many in the train split, found {len(source)}."
-            " Lower config.batch_size (per device) or config.gradient_accumulation_steps, or add"
-            " clips."
-        )
-
-    def load(example: Example, rng: np.random.Generator) -> dict[str, Any]:
-        views, _ = example_views(example, cfg, decoder, "train", rng)
-        return {"clip": views[0], "label": np.int32(example["label"])}
-
-    clips = grain.MapDataset.source(source).seed(seed).shuffle()
-    clips = clips.slice(slice(0, steps * batch_size)).random_map(load).repeat(num_epochs)
+    clips = train_clips(
+        dataset,
+        cfg,
+        batch_size=batch_size,
+        num_epochs=num_epochs,
+        seed=seed,
+        decoder=decoder,
+    )
     own = np.arange(batch_size) if rows is None else np.asarray(rows)
 
     def own_clip(index: int) -> dict[str, Any]:
         batch, row = divmod(index, len(own))
-        return clips[batch * batch_size + int(own[row])]
+        clip = clips[batch * batch_size + int(own[row])]
+        return {name: clip[name] for name in ("clip", "label")}
 
-    part = grain.MapDataset.range(steps * num_epochs * len(own)).map(own_clip)
+    part = grain.MapDataset.range(len(clips) // batch_size * len(own)).map(own_clip)
     # Two batches ahead is enough to hide decoding, and bounds memory.
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * len(own))
     batches = iter(part.to_iter_dataset(options).batch(len(own), drop_remainder=True))

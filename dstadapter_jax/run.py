@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.evaluate import score_split
+from dstadapter_jax.evaluate import left_out_labels, score_split
 from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, train_batches
 from dstadapter_jax.model import ModelConfig
 from dstadapter_jax.optimizer import (
@@ -202,10 +202,11 @@ class Run:
         )
 
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
-        """Metrics on the validation split."""
+        """Metrics on the validation split; clips that it lacks count as wrong, as in `evaluate`."""
         scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
         self.validated = True
-        return {f"val_{name}": value for name, value in scores.metrics().items()}
+        metrics = scores.metrics(left_out_labels(self.dataset, "validation"))
+        return {f"val_{name}": value for name, value in metrics.items()}
 
 
 def _check_fields(config: ConfigDict) -> None:

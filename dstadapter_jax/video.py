@@ -113,9 +113,14 @@ def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
 def probe_whole(source: VideoSource, *, name: str | None = None) -> VideoInfo:
     """Like `probe`, but decodes the whole clip, and raises `ClipError` if it lacks a frame."""
     info = probe(source, name=name)
+    check_decodes(source, info, name=name)
+    return info
+
+
+def check_decodes(source: VideoSource, info: VideoInfo, *, name: str | None = None) -> None:
+    """Decodes the whole clip; raises `ClipError` if it lacks a frame that `probe` counted."""
     with _open(source, name) as clip:
         check_whole(clip.name, info, decoded=sum(1 for _ in _decode(clip)))
-    return info
 
 
 def check_whole(clip: str, info: VideoInfo, decoded: int) -> None:

@@ -12,6 +12,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 import numpy as np
 import pytest
 from clips import write_clip
+from dataset_trees import write_clips
 from ml_collections import ConfigDict
 
 from configs import common
@@ -52,6 +53,12 @@ def data_dir(recordings: pathlib.Path, tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
+@pytest.fixture(scope="session")
+def clip_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Clips like the published datasets', by name."""
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
 def tiny_config(data_dir: pathlib.Path) -> ConfigDict:
     """A network of 33,667 parameters for four epochs of six steps."""
     config = common.get_config()
@@ -72,6 +79,17 @@ def tiny_config(data_dir: pathlib.Path) -> ConfigDict:
 def config(data_dir: pathlib.Path) -> ConfigDict:
     """The tests' config, for a test to change."""
     return tiny_config(data_dir)
+
+
+@pytest.fixture
+def config_file(config, tmp_path) -> str:
+    """The test's config as a file, as `launch.py` wants it."""
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n\n"
+        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
+    )
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -98,17 +98,6 @@ def launch(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedP
     )
 
 
-@pytest.fixture
-def config_file(config, tmp_path) -> str:
-    """The test's config as a file, as `launch.py` wants it."""
-    path = tmp_path / "tiny.py"
-    path.write_text(
-        "from ml_collections import ConfigDict\n\n"
-        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
-    )
-    return str(path)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

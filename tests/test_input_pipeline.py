@@ -7,8 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from dstadapter_jax import input_pipeline
-from dstadapter_jax.input_pipeline import open_dataset, train_batches, view_batches
+from dstadapter_jax.input_pipeline import (
+    open_dataset,
+    train_batches,
+    train_clips,
+    view_batches,
+)
 from dstadapter_jax.preprocess import PreprocessConfig, preprocess
 from dstadapter_jax.video import probe, read_frames
 
@@ -72,15 +76,39 @@ def test_goes_on_where_it_was_left(dataset):
     assert same(list(unbroken), list(resumed))
 
 
-def test_an_epoch_visits_each_clip_once_and_epochs_differ(dataset, monkeypatch):
-    def name_as_view(example, *_):
-        return np.frombuffer(example["id"], np.uint8)[np.newaxis], np.ones(1)
+def clips_of(dataset, **changes):
+    options = {"batch_size": 4, "num_epochs": 3, "seed": 0, "decoder": "pyav"}
+    return train_clips(dataset, CFG, **options | changes)
 
-    monkeypatch.setattr(input_pipeline, "example_views", name_as_view)
-    names = [bytes(b["clip"][0]) for b in batches_of(dataset, batch_size=1, num_epochs=2)]
+
+def test_an_epoch_visits_each_clip_once_and_epochs_differ(dataset):
+    names = [clip["id"] for clip in clips_of(dataset, batch_size=1, num_epochs=2)]
     first, second = names[:27], names[27:]
-    assert sorted(first) == sorted(second) == sorted(e["id"] for e in dataset.source("train"))
+    assert sorted(first) == sorted(second)
+    assert sorted(first) == sorted(e["id"].decode() for e in dataset.source("train"))
     assert first != second
+
+
+def test_batches_are_the_clips_and_clips_tell_where_they_come_from(dataset):
+    clips = list(clips_of(dataset))
+    examples = {e["id"].decode(): e for e in dataset.source("train")}
+    for batch, start in zip(batches_of(dataset), range(0, len(clips), 4), strict=True):
+        assert set(batch) == {"clip", "label"}
+        own = clips[start : start + 4]
+        np.testing.assert_array_equal(batch["clip"], [clip["clip"] for clip in own])
+        for label, clip in zip(batch["label"], own, strict=True):
+            example = examples[clip["id"]]
+            assert label == clip["label"] == example["label"]
+            assert clip["signer"] == example["signer"].decode()
+
+
+def test_storages_give_the_same_frames_for_the_same_seed(dataset, data_dir):
+    original = open_dataset("recordings/original", str(data_dir))
+    clips, others = clips_of(dataset), clips_of(original)
+    assert len({tuple(clip["indices"]) for clip in clips}) > 10
+    for clip, other in zip(clips, others, strict=True):
+        assert clip["id"] == other["id"]
+        np.testing.assert_array_equal(clip["indices"], other["indices"])
 
 
 def test_views_are_what_preprocess_makes_of_the_file(dataset, recordings, data_dir):
@@ -153,3 +181,24 @@ def test_iterators_left_early_leave_no_thread_behind(dataset):
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def test_hosts_share_a_batch_and_any_number_of_them_goes_on(dataset):
+    def part(rows):
+        return train_batches(
+            *(dataset, CFG),
+            **{"batch_size": 6, "num_epochs": 2, "seed": 0, "decoder": "pyav", "num_threads": 2},
+            rows=rows,
+        )
+
+    whole, *parts = part(None), part([0, 1, 4]), part([2, 3, 5])
+    for step, batch in enumerate(itertools.islice(whole, 6)):
+        for rows, share in zip(([0, 1, 4], [2, 3, 5]), map(next, parts), strict=True):
+            assert same([{key: batch[key][rows] for key in batch}], [share]), step
+    position = parts[0].get_state()
+    assert position == whole.get_state()
+    other = part([3])
+    other.set_state(position)
+    rest = list(whole)
+    assert same([{key: batch[key][[3]] for key in batch} for batch in rest], list(other))
+    assert len(rest) == 2

@@ -9,20 +9,20 @@ import importlib
 import json
 import unicodedata
 from collections import Counter, defaultdict
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from clips import barcoded_frames, read_barcode, write_clip
+from clips import read_barcode
+from dataset_trees import COLUMNS, LETTERS, autsl_source, bukva_rows, put, put_autsl, write_tsv
 from tensorflow_datasets.core.dataset_metadata import valid_tags
 
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
 from tfds_builders import __main__ as command
-from tfds_builders import clip_shards
+from tfds_builders import clip_builder
 from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva
 from tfds_builders.include import index as include
@@ -44,13 +44,6 @@ def sizes(listing):
 
 def below(names):
     return [FOLDER / name for name in names]
-
-
-def put(folder, names, content=b""):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def build(dataset, source, out, *options):
@@ -229,13 +222,6 @@ def test_autsl_names():
     assert (names[0], names[225]) == ("abla (sister)", "zor (difficult)")
 
 
-def autsl_source(folder, train=b"signer0_sample1,41\r\nsigner0_sample2, 2 \r\n"):
-    put(folder, ["train_labels.csv"], train)
-    put(folder, ["val_labels.csv"], b"signer1_sample1,3\r\n")
-    put(folder, ["test_labels.csv"], b"signer6_sample1,4")
-    return folder
-
-
 def test_autsl_tells_unusual_lists(tmp_path):
     autsl_source(tmp_path)
     put(tmp_path, ["train/signer0_sample9_color.mp4", "train/signer0_sample1_depth.mp4"])
@@ -280,7 +266,8 @@ def test_autsl_without_a_label_file(tmp_path):
         build("autsl/rgb", tmp_path, tmp_path / "out")
     message = str(caught.value)
     assert "no labels of validation: expected validation_labels.csv or val_labels.csv" in message
-    assert "2 archive(s) there, such as train_set_vfbha39.zip.001: unpack them" in message
+    assert "2 archive(s) there aren't unpacked" in message
+    assert f"cd {tmp_path} && 7z x train_set_vfbha39.zip.001 '-o*'" in message
 
 
 def test_autsl_twice_in_one_folder(tmp_path):
@@ -291,25 +278,6 @@ def test_autsl_twice_in_one_folder(tmp_path):
 
 
 # Bukva
-
-COLUMNS = ["attachment_id", "user_id", "text", "begin", "end", "height", "width", "train", "length"]
-LETTERS = "ЁАБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯ"
-
-
-def bukva_rows(num_users=20, test_users=4):
-    """A clip of each letter by each user, the last ones for test; `begin` and `end` are 2 and 5."""
-    return [
-        [f"id-{user}-{n}", f"user{user}", letter, "2", "5", "1920", "1080", train, "8"]
-        for user in range(num_users)
-        for n, letter in enumerate(LETTERS)
-        for train in [str(user < num_users - test_users)]
-    ]
-
-
-def write_tsv(folder, rows, header=COLUMNS):
-    folder.mkdir(parents=True, exist_ok=True)
-    text = "\n".join("\t".join(row) for row in [header, *rows])
-    (folder / "annotations.tsv").write_text(text)
 
 
 def read_bukva(folder, variant="trimmed", names=()):
@@ -487,24 +455,6 @@ def test_lsa64_raw_and_cut_in_one_folder():
 
 # Real clips, built and read back
 
-FAST = {"preset": "ultrafast"}
-
-
-@pytest.fixture(scope="session")
-def clip_files(tmp_path_factory):
-    """One clip a dataset, in its codec, size and frame rate."""
-    folder = tmp_path_factory.mktemp("clips")
-    mpeg4, h264, mov, portrait, uncut = (
-        folder / name for name in ("a.mp4", "l.mp4", "i.mov", "b.mp4", "o.mp4")
-    )
-    write_clip(mpeg4, barcoded_frames(5, 512, 512), codec="mpeg4")
-    large = barcoded_frames(3, 1080, 1920)
-    write_clip(h264, large, fps=Fraction(60_000, 1_001), options=FAST)
-    write_clip(mov, large, fps=25, options=FAST)
-    write_clip(portrait, barcoded_frames(4, 1920, 1080), options=FAST)
-    write_clip(uncut, barcoded_frames(8, 320, 180), options=FAST)
-    return {p.stem: p.read_bytes() for p in (mpeg4, h264, mov, portrait, uncut)}
-
 
 def numbers(example):
     """The numbers of the frames that the loader reads."""
@@ -565,11 +515,8 @@ def test_include_is_built(tmp_path, clip_files, capsys, variant, storage):
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_autsl_is_built(tmp_path, clip_files, storage):
-    source, out = autsl_source(tmp_path / "AUTSL"), tmp_path / "out"
-    clips = ["train/train/signer0_sample1", "train/train/signer0_sample2"]
-    clips += ["val/val/signer1_sample1", "test/test/signer6_sample1"]
-    put(source, [f"{clip}_color.mp4" for clip in clips], clip_files["a"])
-    put(source, [f"{clip}_depth.mp4" for clip in clips], b"must not be read")
+    source, out = tmp_path / "AUTSL", tmp_path / "out"
+    put_autsl(source, clip_files)
     info, examples = build(f"autsl/rgb{storage}", source, out)
     assert [list(examples[split]) for split in SPLITS] == [
         ["signer0_sample1", "signer0_sample2"],
@@ -647,7 +594,7 @@ def autsl_of(source, clip_files, num_train):
 
 
 def test_few_unusable_clips_are_left_out_and_named(tmp_path, clip_files, monkeypatch, capsys):
-    monkeypatch.setattr(clip_shards, "CLIPS_PER_SHARD", 2)
+    monkeypatch.setattr(clip_builder, "CLIPS_PER_SHARD", 2)
     source, out = tmp_path / "AUTSL", tmp_path / "out"
     autsl_of(source, clip_files, 5)
     (source / "signer0_sample2_color.mp4").unlink()

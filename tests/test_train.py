@@ -145,6 +145,12 @@ def test_metrics_are_those_of_their_definitions():
         "top5": 0.5,
         "mean_class_accuracy": pytest.approx((0.5 + 0 + 1) / 7),
     }
+    # Three clips more, all wrong: two of class 0, and the only one of class 5.
+    assert scores.metrics(left_out=[0, 0, 5]) == {
+        "top1": pytest.approx(2 / 7),
+        "top5": pytest.approx(2 / 7),
+        "mean_class_accuracy": pytest.approx((0.25 + 0 + 1 + 0) / 7),
+    }
 
 
 def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_path, monkeypatch):

@@ -1,18 +1,18 @@
 """Builds a dataset: `python -m tfds_builders DATASET[/CONFIG] --manual_dir SRC --data_dir OUT`.
 
+`python -m tfds_builders check DATASET …` only looks whether it could: see `check/command.py`.
+
 `tfds build` does the same but needs TensorFlow, so this parses TFDS's arguments and calls the
 builder itself. Progress and logs go to stderr, what was built to stdout. The exit status is 0 when
-the dataset is there, 1 when it could not be built, 2 when the command is wrong.
+the dataset is there, 1 when it could not be built, 2 when the command is wrong, 130 after Ctrl-C.
 """
 
 import argparse
 import contextlib
 import dataclasses
-import importlib
 import io
 import logging
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,29 +22,31 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.scripts.cli import build
 
 from dstadapter_jax.command import main_with_messages
-from tfds_builders import clip_examples
-from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder
+from tfds_builders import clip_examples, datasets
+from tfds_builders.check import command as check
+from tfds_builders.datasets import DATASETS
+from tfds_builders.public_dataset import MAX_MISSING
+from tfds_builders.staging import Staging
 
-DATASETS = {
-    name: f"tfds_builders.{name}.{name}_dataset_builder"
-    for name in ("recordings", "include", "autsl", "bukva", "lsa64")
-}
-OPTIONS = ("data_dir", "manual_dir", "overwrite")
+OPTIONS = ("data_dir", "manual_dir", "overwrite", "beam_pipeline_options")
 
 _log = logging.getLogger("tfds_builders")  # __name__ is "__main__" here
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command and returns 0; wrong use exits with 2, whatever else is wrong raises."""
+    if argv[:1] == ["check"]:
+        return check.main(argv[1:])
     parser = simple_parsing.ArgumentParser(
         prog="python -m tfds_builders",
         description=f"Builds one of: {', '.join(DATASETS)}. Of the options of `tfds build` below, "
-        f"these have effect here: {', '.join(f'--{name}' for name in OPTIONS)}.",
+        f"these have effect here: {', '.join(f'--{name}' for name in OPTIONS)}. "
+        "To check the clips first: python -m tfds_builders check --help",
         allow_abbrev=False,
     )
     parser.add_argument(
         "--max_missing",
-        type=_share,
+        type=datasets.share,
         metavar="SHARE",
         help="share of each split's clips that may be missing or damaged; they are left out and "
         f"listed in metadata.json (default {MAX_MISSING}); not for recordings, which may lack none",
@@ -52,21 +54,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_arguments(build.Args, dest="args")
     parsed = parser.parse_args(argv)
     builder_cls, config = _choose(parser, parsed.args)
-    options: dict[str, Any] = {"config": config}
-    if parsed.max_missing is not None:
-        if not issubclass(builder_cls, PublicDatasetBuilder):
-            parser.error(f"--max_missing has no effect on {builder_cls.name}")
-        options["max_missing"] = parsed.max_missing
+    options = datasets.options(parser, builder_cls, config, parsed.max_missing)
     _build(builder_cls, options, parsed.args)
     return 0
-
-
-def _share(text: str) -> float:
-    """A share below 1; for `argparse`."""
-    share = float(text)
-    if not 0 <= share < 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got {text}")
-    return share
 
 
 def _choose(
@@ -75,22 +65,13 @@ def _choose(
     """Returns the builder class and the name of its config, or exits with what is wrong."""
     given = _flat(dataclasses.asdict(args))
     default = _flat(dataclasses.asdict(build.Args(positional_datasets=[], datasets=[])))
-    datasets = given.pop("positional_datasets") + given.pop("datasets")
+    named = given.pop("positional_datasets") + given.pop("datasets")
     for name, value in given.items():
         if name not in OPTIONS and value != default[name]:
             parser.error(f"--{name} has no effect here; options: --{', --'.join(OPTIONS)}")
-    if len(datasets) != 1:
-        parser.error(f"expected one dataset, got {len(datasets)}; one of: {', '.join(DATASETS)}")
-    name, _, config = datasets[0].partition("/")
-    if name not in DATASETS:
-        parser.error(f"unknown dataset {name!r}; one of: {', '.join(DATASETS)}")
-    builder_cls = importlib.import_module(DATASETS[name]).Builder
-    configs = list(builder_cls.builder_configs)
-    if config and config not in configs:
-        parser.error(f"unknown config {config!r} of {name}; one of: {', '.join(configs)}")
-    if not args.paths.manual_dir:
-        parser.error(f"--manual_dir is needed. {builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-    return builder_cls, config or configs[0]
+    if len(named) != 1:
+        parser.error(f"expected one dataset, got {len(named)}; one of: {', '.join(DATASETS)}")
+    return datasets.choose(parser, named[0], args.paths.manual_dir)
 
 
 def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,20 +85,19 @@ def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
 def _build(
     builder_cls: type[tfds.core.DatasetBuilder], options: Mapping[str, Any], args: build.Args
 ) -> None:
-    manual_dir = Path(args.paths.manual_dir).expanduser()
-    if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
-        problem = "is empty" if manual_dir.is_dir() else "is not a folder"
-        instructions = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
-        raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}")
+    # Absolute, since Beam's workers may run elsewhere.
+    manual_dir = Path(args.paths.manual_dir).expanduser().absolute()
+    datasets.check_folder(builder_cls, manual_dir)
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir, beam_options=_beam_options(args))
 
     def new_builder(data_dir: Path) -> tfds.core.DatasetBuilder:
         file_format = clip_examples.FILE_FORMAT
         return builder_cls(data_dir=data_dir, file_format=file_format, **options)
 
-    data_dir = Path(args.paths.data_dir).expanduser()
+    data_dir = Path(args.paths.data_dir).expanduser().absolute()
     builder = new_builder(data_dir)
     if args.debug.overwrite or not Path(builder.data_dir).exists():
-        _prepare(new_builder, data_dir, manual_dir)
+        _prepare(new_builder, Staging(data_dir, Path(builder.data_dir)), config)
     elif builder.is_prepared():
         _log.info("Built before and left as it is; --overwrite builds it again.")
     else:
@@ -125,27 +105,51 @@ def _build(
     print(_summary(new_builder(data_dir)))
 
 
+def _beam_options(args: build.Args) -> Any:
+    """Beam's `PipelineOptions`; None if it isn't to be used."""
+    if not args.generation.beam_pipeline_options:
+        return None
+    from tfds_builders import beam_shards  # Beam is an extra
+
+    return beam_shards.parse_options(args.generation.beam_pipeline_options)
+
+
 def _prepare(
-    new_builder: Callable[[Path], tfds.core.DatasetBuilder], data_dir: Path, manual_dir: Path
+    new_builder: Callable[[Path], tfds.core.DatasetBuilder],
+    staging: Staging,
+    config: tfds.download.DownloadConfig,
 ) -> None:
     """Builds in a folder of its own, then replaces the old dataset, if any.
 
     TFDS by itself deletes the old one first, and loses it if the build then fails.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building_", dir=data_dir) as temporary:
-        builder = new_builder(Path(temporary))
-        # TFDS prints to stdout what it is about to do.
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-            )
-        built = Path(builder.data_dir)
-        target = data_dir / built.relative_to(temporary)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            target.rename(Path(temporary, "replaced"))
-        built.rename(target)
+    with staging.locked():
+        if count := staging.num_shards():
+            _log.info("Going on with %d shard(s) of a build that was broken off.", count)
+        try:
+            # TFDS prints to stdout what it is about to do.
+            with contextlib.redirect_stdout(io.StringIO()):
+                new_builder(staging.folder).download_and_prepare(download_config=config)
+            staging.move()
+        except KeyboardInterrupt:
+            _log.info("%s", _kept(staging))
+            raise
+        except ValueError as error:
+            if not staging.num_shards():
+                staging.remove()
+                raise
+            raise ValueError(f"{error}\n{_kept(staging)}") from error
+        except BaseException:  # such as a full disk, which should not stay full
+            staging.remove()
+            raise
+        staging.remove()
+
+
+def _kept(staging: Staging) -> str:
+    return (
+        f"{staging.num_shards()} finished shard(s) are kept in {staging.folder}: the same command "
+        "goes on from there. If you won't, remove that folder."
+    )
 
 
 def _summary(builder: tfds.core.DatasetBuilder) -> str:

@@ -97,21 +97,17 @@ def encode_clip(clip: Clip, storage: str) -> Example:
         source = clip.path if storage == "frames" else clip.path.read_bytes()
     except OSError as error:
         raise video.ClipError(clip.id, error.strerror or str(error)) from error
-    info = video.probe(source, name=clip.id)
-    if info.num_frames > MAX_FRAMES:
-        reason = f"has {info.num_frames} frames, more than {MAX_FRAMES}: cut it to one sign"
-        raise video.ClipError(clip.id, reason)
-    sign = _frames_of_sign(clip, info.num_frames)
     if storage == "frames":
+        info, sign = _describe(clip, source)
         decoded = enumerate(video.iter_frames(source, name=clip.id))
         jpegs = [encode_jpeg(shrink(frame)) if i in sign else b"" for i, frame in decoded]
         video.check_whole(clip.id, info, len(jpegs))
         pixels: Example = {"frames": jpegs[sign.start : sign.stop]}
     else:
+        info, sign = decode_whole(clip, source)
         pixels = {"video": source}
         if clip.segment:
             pixels["first_frame"] = sign.start
-        video.probe_whole(source, name=clip.id)
     return {
         "id": clip.id,
         **pixels,
@@ -122,6 +118,33 @@ def encode_clip(clip: Clip, storage: str) -> Example:
         "height": info.height,
         "width": info.width,
     }
+
+
+def decode_whole(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo, range]:
+    """Puts a clip to the test that a build puts it to, and keeps no pixels.
+
+    Args:
+      clip: what `source` shows.
+      source: its file's path or bytes.
+
+    Returns:
+      What the file holds, and which of its frames show the sign.
+
+    Raises:
+      video.ClipError: no dataset can hold the clip.
+    """
+    info, sign = _describe(clip, source)
+    video.check_decodes(source, info, name=clip.id)
+    return info, sign
+
+
+def _describe(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo, range]:
+    """What can be told before the clip is decoded: too long a one never is."""
+    info = video.probe(source, name=clip.id)
+    if info.num_frames > MAX_FRAMES:
+        reason = f"has {info.num_frames} frames, more than {MAX_FRAMES}: cut it to one sign"
+        raise video.ClipError(clip.id, reason)
+    return info, _frames_of_sign(clip, info.num_frames)
 
 
 def _frames_of_sign(clip: Clip, num_frames: int) -> range:

@@ -1,21 +1,27 @@
-"""How clips become the shards of a dataset, and how many unusable ones it may leave out."""
+"""How clips become the shards of a dataset: files that are written whole, each by itself."""
 
+import dataclasses
+import hashlib
 import itertools
+import json
 import os
+import shutil
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-from tqdm import tqdm
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from dstadapter_jax import video
-from tfds_builders.clip_examples import Clip, Example, encode_clip
+from tfds_builders.clip_examples import JPEG_QUALITY, SHORT_SIDE, Clip, encode_clip
 
-CLIPS_PER_SHARD = 256  # about 400 MB of frames
+DRAFT = ".draft"  # ends the names of files that aren't whole
 
-Shard = Callable[[], Iterator[tuple[str, Example]]]  # yields each clip's id and example
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -35,12 +41,18 @@ class LeftOut:
 
     Attributes:
       reasons: for each split, the clips' ids, each with what is wrong with it.
+      labels: for each split, the same ids, each with the name of its label.
     """
 
     def __init__(self, num_listed: Mapping[str, int], max_share: float):
         """Takes the number of clips that each split should have, and the share it may lack."""
         self.reasons: dict[str, dict[str, str]] = {split: {} for split in num_listed}
+        self.labels: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self._num_listed, self._max_share = num_listed, max_share
+
+    def add(self, split: str, clip_id: str, label: str, reason: str) -> None:
+        """Leaves a clip out."""
+        self.reasons[split][clip_id], self.labels[split][clip_id] = reason, label
 
     def check(self) -> None:
         """Raises UnusableClipsError, which names every clip, if a split lacks too many."""
@@ -58,78 +70,143 @@ class LeftOut:
         raise UnusableClipsError(sorted(every), advice)
 
 
-def shard_iterators(
-    splits: Mapping[str, Sequence[Clip]], storage: str, left_out: LeftOut | None = None
-) -> dict[str, list[Shard]]:
-    """Cuts each split into shards, for `tfds.core.ShardBasedBuilder`.
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Clips of one split that become one file; small enough to be sent to other machines.
 
-    Not for `GeneratorBasedBuilder`, whose shuffler holds up to 1 GB of a split in memory and
-    then needs TensorFlow to go on. Clips stay in the order given: readers of ArrayRecord shuffle
-    by index.
+    Attributes:
+      path: the file; `PATH.json` beside it, written last, tells that it is whole.
+      clips: in the order in which they are stored.
+      storage: `frames` or `original`.
+    """
+
+    path: Path
+    clips: Sequence[Clip]
+    storage: str
+
+    def result(self, features: tfds.features.FeaturesDict) -> dict[str, Any] | None:
+        """What `write_shard` told of this very shard; None if it isn't written.
+
+        A dict of `num_clips`, which it holds, and of `left_out`: ids of the others, with reasons.
+        """
+        try:
+            found = json.loads(self._result_path.read_text())
+            same = self.path.exists() and found.pop("made_of") == self._made_of(features)
+        except (OSError, ValueError, KeyError):
+            return None
+        return found if same else None
+
+    def _made_of(self, features: tfds.features.FeaturesDict) -> str:
+        """A hash of all that decides what the shard holds; a changed file changes it."""
+        clips = [(c.id, c.label, c.signer, c.segment, _stat(c.path)) for c in self.clips]
+        how = self.storage, features["label"].names, SHORT_SIDE, JPEG_QUALITY
+        return hashlib.sha256(repr((clips, how)).encode()).hexdigest()
+
+    def finish(
+        self, draft: Path, result: Mapping[str, Any], features: tfds.features.FeaturesDict
+    ) -> None:
+        """Makes a draft the shard and marks it as whole."""
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())  # the mark must not outlive the data in a power cut
+        os.replace(draft, self.path)
+        draft.write_text(json.dumps({**result, "made_of": self._made_of(features)}))
+        os.replace(draft, self._result_path)
+
+    @property
+    def _result_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.json")
+
+
+def _stat(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def write_shard(
+    shard: Shard,
+    features: tfds.features.FeaturesDict,
+    *,
+    num_threads: int = 1,
+    on_clip: Callable[[int], Any] = lambda count: None,
+) -> None:
+    """Decodes the clips and writes them, and what became of them; nothing if that was done before.
+
+    Not TFDS's own writers: the one for generators shuffles in 1 GB of memory and needs TensorFlow,
+    the one for shards keeps a shard's examples until it is written, only to count them.
 
     Args:
-      splits: the clips of each split.
-      storage: `frames` or `original`.
-      left_out: takes in the clips that can't be decoded; by default there may be none.
+      shard: which clips, and where to.
+      features: the schema, label names included.
+      num_threads: clips that are decoded at a time.
+      on_clip: called as clips are done, with their number.
 
-    Returns:
-      For each split one function a shard, to be called in order. The last one raises
-      `UnusableClipsError` if more clips can't be used than `left_out` allows.
+    Raises:
+      OSError: the file can't be written.
     """
-    bar = tqdm(total=sum(map(len, splits.values())), unit="clip", disable=None)
-    if left_out is None:
-        left_out = LeftOut({split: len(clips) for split, clips in splits.items()}, max_share=0)
-    shards: dict[str, list[Shard]] = {}
-    for split, clips in splits.items():
-        reasons = left_out.reasons[split]
-        starts = range(0, len(clips), CLIPS_PER_SHARD)
-        shards[split] = [
-            partial(_examples, clips[start : start + CLIPS_PER_SHARD], storage, reasons, bar)
-            for start in starts
-        ]
-    last = list(shards)[-1]
-    shards[last][-1] = partial(_then_check, shards[last][-1], left_out, bar)
-    return shards
+    if shard.result(features):
+        on_clip(len(shard.clips))
+        return
+    serializer = ExampleSerializer(features.get_serialized_info())
 
-
-def _examples(
-    clips: Sequence[Clip], storage: str, unusable: dict[str, str], bar: tqdm
-) -> Iterator[tuple[str, Example]]:
-    def encode(clip: Clip) -> Example | video.ClipError:
+    def record(clip: Clip) -> bytes | video.ClipError:
         try:
-            return encode_clip(clip, storage)
+            example = encode_clip(clip, shard.storage)
         except video.ClipError as error:
             return error
+        # In one order of fields, so that the same clips always give the same bytes.
+        proto = serializer.get_tf_example(features.encode_example(example))
+        return proto.SerializeToString(deterministic=True)
 
-    for clip, result in zip(clips, map_in_threads(encode, clips), strict=True):
-        bar.update()
-        if isinstance(result, video.ClipError):
-            unusable[clip.id] = result.reason
-            continue
-        yield clip.id, result
-        # TFDS keeps every example of a shard until the shard is written, only to count them;
-        # this one is on disk by now.
-        result.clear()
+    left_out = {}
+
+    def records() -> Iterator[bytes]:
+        made = map_in_threads(record, shard.clips, num_threads)
+        for clip, result in zip(shard.clips, made, strict=True):
+            on_clip(1)
+            if isinstance(result, video.ClipError):
+                left_out[clip.id] = result.reason
+            else:
+                yield result
+
+    # Of its own: Beam may have two workers at one shard, and leaves some behind when it is killed.
+    draft = shard.path.with_name(f"{shard.path.name}.{uuid.uuid4().hex}{DRAFT}")
+    num_clips = _write_records(draft, records())
+    shard.finish(draft, {"num_clips": num_clips, "left_out": left_out}, features)
 
 
-def _then_check(shard: Shard, left_out: LeftOut, bar: tqdm) -> Iterator[tuple[str, Example]]:
-    """Goes on to the end before refusing, so that the error names every unusable clip."""
-    yield from shard()
-    bar.close()
-    left_out.check()
+def _write_records(path: Path, records: Iterable[bytes]) -> int:
+    """Writes an ArrayRecord file and returns how many records it has."""
+    count = 0
+    try:
+        writer = ArrayRecordWriter(str(path), "group_size:1")
+        for count, record in enumerate(records, start=1):  # noqa: B007
+            writer.write(record)
+        writer.close()  # raises, too, what went wrong with earlier records
+    except RuntimeError as error:
+        reason = str(error).split(";")[0]
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise OSError(f"{path}: {reason}; {free:,.0f} MB are free there") from error
+    return count
 
 
 def map_in_threads(
-    function: Callable[[_Item], _Result], items: Iterable[_Item]
+    function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int | None = None
 ) -> Iterator[_Result]:
-    """`map` in one thread a core, in order, holding a few more items than threads at most."""
-    threads = os.cpu_count() or 1
+    """`map` in threads, by default one a core; in order, a few items more than threads at most."""
+    threads = num_threads or os.cpu_count() or 1
     pool = ThreadPoolExecutor(threads)
     tasks = (pool.submit(function, item) for item in items)
+    wait = True
     try:
         pending = deque(itertools.islice(tasks, threads + 2))
         while pending:
             yield pending.popleft().result()
             pending.extend(itertools.islice(tasks, 1))
+    except KeyboardInterrupt:
+        wait = False  # a long clip may take minutes to its end
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait, cancel_futures=True)

@@ -7,14 +7,18 @@ or one error if too many clips are missing.
 import abc
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from tfds_builders import clip_examples, clip_shards
+from tfds_builders.archives import unpack_hint
+from tfds_builders.clip_builder import ClipDatasetBuilder
+from tfds_builders.clip_examples import Clip
 from tfds_builders.listing import Listing
-from tfds_builders.sources import SourceError, files_below, unpack_hint
+from tfds_builders.sources import SourceError, files_below, root_above
 
 MAX_MISSING = 0.005  # of a split's listed clips
 NO_FILE = "no such file"
@@ -64,7 +68,7 @@ def configs(
     ]
 
 
-class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
+class PublicDatasetBuilder(ClipDatasetBuilder):
     """Builds a dataset whose clips are named by lists."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -82,6 +86,10 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
     def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
         """Reads the lists; `files` are all that lie below `folder`."""
 
+    @abc.abstractmethod
+    def _is_part(self, way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
+        """Whether a folder is a part of the dataset's, as `sources.root_above` asks it."""
+
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         return self.dataset_info_from_configs(
@@ -94,11 +102,14 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
     def listing(self, folder: Path) -> Listing:
         """The clips that the lists name, and which of them lie below `folder`.
 
+        Where `folder` is but a part of the dataset, that is looked for in the one above.
+
         Raises:
           SourceError: the lists are missing or wrong, no clip is there, or a split has none.
         """
+        given, folder = folder, root_above(folder, self._is_part) or folder
         files = sorted(files_below(folder))
-        advice = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} {unpack_hint(files)}".strip()
+        advice = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}\n{unpack_hint(files)}".strip()
         try:
             listing = self._read(folder, files)
             listing.check(str(folder))
@@ -106,12 +117,16 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
             both = f"{error.advice}\n{advice}".strip()
             raise SourceError(error.where, error.problems, both) from error
         listing.advice = advice
+        if folder != given:
+            listing.warnings.insert(0, f"{given} is a part of the dataset: {folder} is used")
+        if (place := _place(listing)) != folder:
+            _log.info("All clips found are in %s", place)
         return listing
 
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> Mapping[str, Sequence[tfds.core.split_builder.ExampleGeneratorFn]]:
-        folder = Path(dl_manager.manual_dir)
+    def _storage(self) -> str:
+        return self.builder_config.storage
+
+    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], clip_shards.LeftOut]:
         listing = self.listing(folder)
         for warning in listing.warnings:
             _log.warning("%s", warning)
@@ -121,16 +136,24 @@ class PublicDatasetBuilder(tfds.core.ShardBasedBuilder):
             clip_examples.split_metadata(listing.found, method, self._label_names()),
             num_listed=listing.num_listed(),
             never_published=listing.never_published,
-            missing=left_out.reasons,  # grows while the clips are decoded, and is written after
+            # These grow while the clips are decoded, and are written after.
+            missing=left_out.reasons,
+            left_out_labels=left_out.labels,
         )
-        return clip_shards.shard_iterators(listing.found, self.builder_config.storage, left_out)
+        return listing.found, left_out
+
+
+def _place(listing: Listing) -> Path:
+    """The deepest folder that holds all clips found."""
+    return Path(os.path.commonpath([c.path.parent for of in listing.found.values() for c in of]))
 
 
 def _left_out(listing: Listing, max_missing: float, folder: Path) -> clip_shards.LeftOut:
     """The clips without a file; raises before hours of decoding if these are too many already."""
     left_out = clip_shards.LeftOut(listing.num_to_find(), max_missing)
     for split, labels in listing.missing.items():
-        left_out.reasons[split].update(dict.fromkeys(labels, NO_FILE))
+        for clip_id, label in labels.items():
+            left_out.add(split, clip_id, label, NO_FILE)
     try:
         left_out.check()
     except clip_shards.UnusableClipsError as error:

@@ -1,8 +1,7 @@
 """A user's folder of videos: what lies in it, and errors that tell all that is wrong with it."""
 
 import os
-import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +9,6 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 )
-_ARCHIVE = re.compile(r"\.(zip|7z|rar|tar|tgz|tar\.gz)(\.\d+)?$", re.IGNORECASE)
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -35,6 +33,35 @@ def files_below(folder: Path) -> Iterator[Path]:
 def shown(name: str) -> bool:
     """Whether a file or folder isn't hidden."""
     return not name.startswith(".")
+
+
+def root_above(
+    folder: Path, is_part: Callable[[Sequence[str], Set[str], Set[str]], bool]
+) -> Path | None:
+    """The folder above, up to two levels, that `folder` is but a part of; None if neither is.
+
+    Only names in these folders are looked at, nothing is walked: one may be somebody's home.
+
+    Args:
+      folder: what a user gave.
+      is_part: takes the names that lead from a folder above to `folder`, the names in `folder` and
+        those in the folder above, all in lower case.
+    """
+    absolute = Path(os.path.abspath(folder))  # as typed: `resolve` would follow links elsewhere
+    own = names_in(absolute)
+    for above in absolute.parents[:2]:
+        way = [part.lower() for part in absolute.relative_to(above).parts]
+        if is_part(way, own, names_in(above)):
+            return above
+    return None
+
+
+def names_in(folder: Path) -> frozenset[str]:
+    """Names of what lies directly in a folder, in lower case; none if it can't be looked into."""
+    try:
+        return frozenset(name.lower() for name in os.listdir(folder))
+    except OSError:
+        return frozenset()
 
 
 def by_key(
@@ -63,14 +90,6 @@ def by_key(
     if problems:
         raise SourceError(str(folder), problems, "Each pair is one clip to the lists: keep one.")
     return found
-
-
-def unpack_hint(files: Sequence[Path]) -> str:
-    """A sentence on archives that still lie among the files; empty if there are none."""
-    archives = sorted(path.name for path in files if _ARCHIVE.search(path.name))
-    if not archives:
-        return ""
-    return f"{len(archives)} archive(s) there, such as {archives[0]}: unpack them first."
 
 
 def count_warnings(listed: Mapping[str, int], official: Mapping[str, int]) -> list[str]:

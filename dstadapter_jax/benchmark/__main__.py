@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 
+from dstadapter_jax.benchmark.clips import KINDS
+from dstadapter_jax.benchmark.input import benchmark_input
 from dstadapter_jax.benchmark.program import MODELS, Setting, time_compilation, time_programs
 from dstadapter_jax.command import main_with_messages
 from dstadapter_jax.model import COMPUTE_DTYPES, REMAT_POLICIES
@@ -31,7 +33,7 @@ def _count(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.benchmark", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--mode", choices=("eval", "train", "compile"), required=True)
+    parser.add_argument("--mode", choices=("eval", "train", "compile", "input"), required=True)
     parser.add_argument("--repeats", type=_count, default=5, help="of each measurement")
     parser.add_argument("--model", choices=MODELS, default=Setting.model)
     parser.add_argument("--batch", type=_count, default=1, help="clips a step, on all devices")
@@ -44,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs=2,
         metavar=("A", "B"),
         help="two settings in turn, each FIELD=VALUE[,FIELD=VALUE…] on top of the others",
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of clips; for `input`"
     )
     return parser
 
@@ -85,7 +90,9 @@ def main(argv: list[str]) -> int:
     }
     setting = Setting(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Setting)})
     result: dict[str, Any]
-    if args.mode == "compile":
+    if args.mode == "input":
+        result = {"mode": "input", "clips": benchmark_input(args.kinds, args.repeats)}
+    elif args.mode == "compile":
         result = time_compilation(dataclasses.replace(setting, mode="train"))
     elif args.compare:
         pair = time_programs([_changed(setting, t, parser) for t in args.compare], args.repeats)

@@ -1,6 +1,6 @@
 """Builder of AUTSL: 226 signs of Turkish Sign Language."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,3 +24,6 @@ class Builder(public_dataset.PublicDatasetBuilder):
 
     def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
         return index.read(folder, files)
+
+    def _is_part(self, way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
+        return index.is_part(way, own, siblings)

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
@@ -16,6 +16,7 @@ LABEL_FILES = {
     "validation": ("validation_labels.csv", "val_labels.csv", "ground_truth.csv"),
     "test": ("test_labels.csv", "ground_truth.csv"),
 }
+VIDEO_FOLDERS = frozenset(("train", "val", "validation", "test"))
 # The official splits have no signer in common, so that a signer tells the split, whatever the name
 # of the label file: two of them are called ground_truth.csv.
 SIGNERS = {
@@ -63,6 +64,14 @@ def read(folder: Path, files: Sequence[Path]) -> Listing:
             f"{len(unlisted)} clip(s) are in no label file, and left out: {unlisted[0]}, …"
         )
     return listing
+
+
+def is_part(way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
+    """Whether a folder such as `AUTSL/train` was given, the label files being in the one above."""
+    known = {name for names in LABEL_FILES.values() for name in names}
+    has_clips = any(_clip_of(PurePath(name)) for name in own)
+    neighbours = has_clips and len(siblings & VIDEO_FOLDERS) > 1
+    return way[0] in VIDEO_FOLDERS and (bool(siblings & known) or neighbours)
 
 
 def _clip_of(path: PurePath) -> str | None:

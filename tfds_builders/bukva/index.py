@@ -6,7 +6,7 @@ import json
 import random
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
@@ -72,6 +72,12 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
     counts = Counter("train" if row.train else "test" for row in rows)
     listing.warnings += count_warnings(counts, NUM_CLIPS)
     return listing
+
+
+def is_part(way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
+    """Whether a folder such as `bukva/trimmed` was given, the annotations being above it."""
+    videos = {name for names in FOLDERS.values() for name in names}
+    return way[0] in videos and ANNOTATIONS in siblings and ANNOTATIONS not in own
 
 
 def _validation_users(folder: Path, rows: Sequence[_Row]) -> set[str]:

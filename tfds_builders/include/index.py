@@ -3,7 +3,7 @@
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
@@ -65,6 +65,17 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
             else:
                 listing.add(split, path, file, word_name(path))
     return listing
+
+
+def is_part(way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
+    """Whether one category's folder was given, or one archive's, others being beside it."""
+    del own
+    return _is_category(way[0]) and sum(map(_is_category, siblings)) > 1
+
+
+def _is_category(name: str) -> bool:
+    """`Animals`, or an archive's folder `Animals_1of2`, in lower case."""
+    return re.sub(r"_\d+of\d+$", "", name) in _categories()
 
 
 def _file_key(path: PurePath) -> str | None:

@@ -4,7 +4,7 @@ import csv
 import itertools
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
@@ -69,6 +69,13 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
         sign, signer, _ = name.split("_")
         listing.add(split, name, found.get(name), names[int(sign) - 1], signer=signer)
     return listing
+
+
+def is_part(way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
+    """Whether the folder of one sign was given, such as `all_cut/001`, others being beside it."""
+    signs = {f"{sign:03}" for sign in range(1, NUM_SIGNS + 1)}
+    has_clips = any(_name_of(PurePath(name)) for name in own)
+    return way[0] in signs and len(siblings & signs) > 1 and has_clips
 
 
 def _name_of(path: PurePath) -> str | None:

@@ -1,6 +1,6 @@
 """Builder of LSA64: 64 signs of Argentine Sign Language."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,3 +26,6 @@ class Builder(public_dataset.PublicDatasetBuilder):
 
     def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
         return index.read(folder, files, self.builder_config.variant)
+
+    def _is_part(self, way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
+        return index.is_part(way, own, siblings)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_examples import Clip
 from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, files_below, shown
 
@@ -49,14 +50,49 @@ class _Row:
     split: str = ""
 
 
+def find(folder: Path) -> Path:
+    """The folder that holds the recordings: `folder`, or the only one in it, or one above.
+
+    Down, if all else that lies there is no recording: an archive's own folder. Up, if `folder`
+    holds the videos that a CSV above it lists. The folder above is not walked: only its CSV tells.
+    """
+    entries = [path for path in sorted(folder.iterdir()) if shown(path.name)]
+    below = [path for path in entries if path.is_dir()]
+    videos = [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]
+    if _tables(folder):
+        return folder
+    if len(below) == 1 and not videos:
+        inside = [path for path in below[0].iterdir() if shown(path.name)]
+        is_label = any(path.suffix.lower() in VIDEO_SUFFIXES for path in inside)
+        has_labels = any(path.is_dir() for path in inside) and not is_label
+        return below[0] if _tables(below[0]) or has_labels else folder
+    above = Path(os.path.abspath(folder)).parent
+    return above if videos and any(map(_lists_recordings, _tables(above))) else folder
+
+
+def _tables(folder: Path) -> list[Path]:
+    """The CSVs at the top of a folder; none if it can't be looked into."""
+    try:
+        paths = [path for path in folder.iterdir() if path.is_file() and shown(path.name)]
+    except OSError:
+        return []
+    return sorted(path for path in paths if path.suffix.lower() == ".csv")
+
+
+def _lists_recordings(table: Path) -> bool:
+    """Whether a CSV's first line names the columns that are needed."""
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = [name.strip() for name in file.readline(1000).split(",")]
+    return set(REQUIRED_COLUMNS) <= set(header)
+
+
 def read(folder: Path) -> Recordings:
     """Reads the recordings in `folder`: its CSV if it has one at its top, else its subfolders.
 
     Raises:
       RecordingsError: something is wrong with them; the message lists every problem.
     """
-    files = [path for path in folder.iterdir() if path.is_file() and shown(path.name)]
-    tables = sorted(path for path in files if path.suffix.lower() == ".csv")
+    tables = _tables(folder)
     if len(tables) > 1:
         raise RecordingsError(
             str(folder), [p.name for p in tables], "Expected one CSV at most: remove the others."
@@ -67,7 +103,7 @@ def read(folder: Path) -> Recordings:
             str(tables[0] if tables else folder),
             ["no clips found"],
             "Expected videos as LABEL/clip.mp4, or a CSV with the columns "
-            "path,label[,signer][,split].",
+            f"path,label[,signer][,split].\n{unpack_hint(files_below(folder), where='')}".rstrip(),
         )
     return recordings
 
@@ -89,7 +125,10 @@ def read_folder(folder: Path) -> Recordings:
         else:
             clips.append(Clip(name, path, label))
     if problems:
-        raise RecordingsError(str(folder), problems, "Expected LABEL/clip.mp4.")
+        advice = "Expected LABEL/clip.mp4."
+        if not clips:
+            advice += " If this folder is one label's, give the one that it lies in."
+        raise RecordingsError(str(folder), problems, advice)
     return Recordings(sorted(clips, key=lambda clip: clip.id), ignored=sorted(ignored))
 
 

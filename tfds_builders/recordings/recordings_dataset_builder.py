@@ -7,14 +7,18 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import clip_examples, clip_shards
+from tfds_builders import clip_examples
+from tfds_builders.archives import unpack_hint
+from tfds_builders.clip_builder import ClipDatasetBuilder
+from tfds_builders.clip_examples import Clip
+from tfds_builders.clip_shards import LeftOut
 from tfds_builders.listing import Listing
 from tfds_builders.recordings import index, splits
 
 _log = logging.getLogger(__name__)
 
 
-class Builder(tfds.core.ShardBasedBuilder):
+class Builder(ClipDatasetBuilder):
     """Builds `recordings/frames` or `recordings/original`; README.md says out of what."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -39,22 +43,25 @@ class Builder(tfds.core.ShardBasedBuilder):
         Raises:
           SourceError: folder or CSV are wrong, or no division of the clips is fit to train on.
         """
+        given, folder = folder, index.find(folder)
         recordings = index.read(folder)
         clips_of, method = splits.make(recordings)
         listing = Listing(method, found=clips_of)
+        if folder != given:
+            listing.warnings.append(f"the recordings are in {folder}, not directly in {given}")
         if ignored := recordings.ignored:
             some = ", ".join(ignored[:5]) + (", …" if len(ignored) > 5 else "")
             listing.warnings.append(f"{len(ignored)} file(s) left out, no videos: {some}")
+            if hint := unpack_hint((folder / name for name in ignored), where=""):
+                listing.warnings.append(hint)
         return listing
 
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> Mapping[str, Sequence[tfds.core.split_builder.ExampleGeneratorFn]]:
-        listing = self.listing(Path(dl_manager.manual_dir))
+    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], LeftOut]:
+        listing = self.listing(folder)
         for warning in listing.warnings:
             _log.info("%s", warning)
         found, method = listing.found, listing.split_method
         labels = sorted({clip.label for clips in found.values() for clip in clips})
         self.info.features["label"].names = labels
         self.info.metadata.update(clip_examples.split_metadata(found, method, labels))
-        return clip_shards.shard_iterators(found, self.builder_config.name)
+        return found, LeftOut(listing.num_listed(), max_share=0)

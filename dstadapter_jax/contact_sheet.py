@@ -1,0 +1,114 @@
+"""Draws clips as rows of frames with captions, every pixel of theirs as it is."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
+
+MARGIN, GAP, ROW_GAP = 28, 4, 26  # around the sheet, between frames, between clips; pixels
+LEAST_TILE, LEAST_WIDTH = 112, 880  # smaller frames are enlarged by a whole number
+WHITE, INK, GREY = 255, "#1a1a1a", "#6b6b6b"
+
+
+@dataclasses.dataclass(frozen=True)
+class SheetRow:
+    """A clip on the sheet.
+
+    Attributes:
+        label: What it shows, in large letters.
+        details: What else there is to say, in small ones.
+        frame_captions: `T` of them, written below the frames.
+        views: `(V, T, R, R, 3)` uint8, a strip of frames each.
+    """
+
+    label: str
+    details: str
+    frame_captions: Sequence[str]
+    views: np.ndarray
+
+
+def draw_sheet(path: pathlib.Path, title: str, subtitle: str, rows: Sequence[SheetRow]) -> None:
+    """Draws a PNG file; its folder is made if need be.
+
+    Frames stand in their own pixels, or, if they are small, each pixel as a square. Texts that are
+    too long lose their middle; a character that the font lacks is an empty box.
+
+    Args:
+        path: Of the file.
+        title: At the top.
+        subtitle: Below it.
+        rows: All of one number and size of frames.
+    """
+    num_frames, side = rows[0].views.shape[1:3]
+    scale = max(1, math.ceil(LEAST_TILE / side))
+    step = side * scale + GAP
+    width = max(LEAST_WIDTH, num_frames * step - GAP)
+    blocks = [_line(title, 19, width, bold=True), _line(subtitle, 13, width, GREY)]
+    for row in rows:
+        blocks += [_blank(ROW_GAP, width), _line(row.label, 17, width, bold=True)]
+        blocks += [_line(row.details, 13, width, GREY), _blank(GAP, width)]
+        blocks += [_strip(view, scale, width) for view in row.views]
+        blocks.append(_captions(row.frame_captions, step, width))
+    margins = ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
+    sheet = np.pad(np.concatenate(blocks), margins, constant_values=WHITE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(path, format="PNG")
+
+
+def _blank(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), WHITE, np.uint8)
+
+
+def _strip(view: np.ndarray, scale: int, width: int) -> np.ndarray:
+    """Frames `(T, R, R, 3)` side by side, and the gap below them."""
+    side = view.shape[1] * scale
+    strip = _blank(side + GAP, width)
+    for place, frame in enumerate(view):
+        left = place * (side + GAP)
+        strip[:side, left : left + side] = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+    return strip
+
+
+def _line(text: str, size: int, width: int, colour: str = INK, *, bold: bool = False) -> np.ndarray:
+    font = _font(size, bold)
+    image = Image.fromarray(_blank(round(1.6 * size), width))
+    # On its base line, so that no accent moves a text.
+    place, text = (0, round(1.15 * size)), _fitted(text, font, width)
+    ImageDraw.Draw(image).text(place, text, colour, font, anchor="ls")
+    return np.asarray(image)
+
+
+def _captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
+    """One below the middle of each frame."""
+    font = _font(11)
+    image = Image.fromarray(_blank(16, width))
+    for place, text in enumerate(texts):
+        middle = place * step + (step - GAP) / 2
+        text = _fitted(text, font, step)
+        ImageDraw.Draw(image).text((middle, 12), text, GREY, font, anchor="ms")
+    return np.asarray(image)
+
+
+@functools.cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    # Matplotlib brings this one along: a sheet looks the same everywhere.
+    weight = "bold" if bold else "normal"
+    return ImageFont.truetype(findfont(f"DejaVu Sans:{weight}"), size)
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """On one line of a width: what can't be printed is replaced, a text too long loses its middle.
+
+    Both ends are kept, since a path's last part tells most.
+    """
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    shown, kept = text, len(text)
+    while kept and font.getlength(shown) > width:
+        kept -= 1
+        shown = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return shown

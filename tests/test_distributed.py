@@ -1,0 +1,165 @@
+"""One run by two processes with two CPU devices each, over the loopback device."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def command(config, tmp_path) -> list[str]:
+    """Of a run of 96 steps, each of four clips, one a device."""
+    config.batch_size, config.num_epochs, config.validate_every_epochs = 1, 16, 8
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n\n"
+        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
+    )
+    return [sys.executable, str(ROOT / "launch.py"), "--config", str(path)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def start(command: list[str], devices: int, **environment: str) -> subprocess.Popen:
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return subprocess.Popen(
+        command,
+        env=os.environ | flags | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def end(process: subprocess.Popen, within: float) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=within)
+    return process.returncode, out, err
+
+
+@contextlib.contextmanager
+def pair(command: list[str], workdir: pathlib.Path, *, slurm: bool = False) -> Iterator[list]:
+    """Both processes, told of each other by flags or as by SLURM; none is left behind."""
+    port = free_port()
+    if slurm:
+        step = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+        step["JAX_COORDINATOR_PORT"] = str(port)
+        tasks = [step | {"SLURM_PROCID": i, "SLURM_LOCALID": i} for i in "01"]
+        flags: list[list[str]] = [[], []]
+    else:
+        tasks = [{}, {}]
+        shared = ["--coordinator", f"localhost:{port}", "--num_processes", "2", "--process_id"]
+        flags = [[*shared, i] for i in "01"]
+    command = [*command, "--workdir", str(workdir)]
+    processes = [start([*command, *flags[i]], 2, **tasks[i]) for i in range(2)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def wait_for_progress(workdir: pathlib.Path, processes: list[subprocess.Popen]) -> None:
+    """Until steps were done and saved since the last time."""
+    checkpoints, log = workdir / "checkpoints", workdir / "metrics.jsonl"
+
+    def newest() -> int:
+        folders = checkpoints.iterdir() if checkpoints.exists() else []
+        return max((int(path.name) for path in folders if path.name.isdecimal()), default=0)
+
+    before, until = newest(), time.monotonic() + 120
+    while newest() == before or not log.exists():
+        assert all(process.poll() is None for process in processes), end(processes[0], 60)
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tmp_path):
+    alone = end(start([*command, "--workdir", str(tmp_path / "alone")], 4), 300)
+    assert alone[0] == 0, alone[2]
+    workdir = tmp_path / "pair"
+
+    # A signal to either stops both, at the same step.
+    with pair(command, workdir) as processes:
+        wait_for_progress(workdir, processes)
+        processes[1].send_signal(signal.SIGTERM)
+        (status, _, first), (other_status, _, second) = (end(p, 120) for p in processes)
+        assert (status, other_status) == (0, 0), first + second
+        assert first.splitlines()[-1] == second.splitlines()[-1]
+        assert "stopped by SIGTERM after step" in first
+
+    # Killed, or alive and silent, so that the other hangs in a collective: that ends with a message
+    # within a minute, whoever it is.
+    for victim, signum, slurm in (
+        (1, "SIGKILL", False),
+        (0, "SIGKILL", True),
+        (1, "SIGSTOP", True),
+    ):
+        with pair(command, workdir, slurm=slurm) as processes:
+            wait_for_progress(workdir, processes)
+            processes[victim].send_signal(signal.Signals[signum])
+            status, out, err = end(processes[1 - victim], 60)
+            assert status == 1, err
+            assert "Start all of them again with the same commands" in err, err
+            assert "Traceback" not in err
+            assert '"top1"' not in out
+
+    with pair(command, workdir) as processes:
+        (status, out, err), (other_status, other_out, other_err) = (end(p, 300) for p in processes)
+        assert (status, other_status) == (0, 0), err + other_err
+        assert "going on from step" in err
+        assert out.splitlines()[-1] == alone[1].splitlines()[-1]
+        assert '"top1"' not in other_out  # one result, not two
+        assert other_err == ""
+
+    found, expected = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("pair", "alone")
+    )
+    assert [row["step"] for row in found] == [row["step"] for row in expected]
+    for key in ("loss", "val_top1", "val_mean_class_accuracy"):
+        values = [[row[key] for row in rows if key in row] for rows in (found, expected)]
+        # Gradients of four devices are summed in another order where they come from two processes.
+        np.testing.assert_allclose(*values, rtol=0, atol=1e-5, err_msg=key)
+    scores = [np.load(tmp_path / name / "scores_test.npz") for name in ("pair", "alone")]
+    np.testing.assert_array_equal(scores[0]["labels"], scores[1]["labels"])
+    np.testing.assert_allclose(*(s["probabilities"] for s in scores), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--coordinator", "localhost:1"), ("--num_processes", "2"), ("--process_id", "0")],
+)
+def test_flags_that_go_together(command, tmp_path, flags):
+    status, _, err = end(start([*command, "--workdir", str(tmp_path / "run"), *flags], 1), 60)
+    assert status == 1
+    assert "--coordinator HOST:PORT, --num_processes and --process_id go together" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_processes_that_never_come_are_told_of(process):
+    few_seconds = "from dstadapter_jax import distributed; distributed.JOIN_SECONDS = 2;"
+    join = f"distributed.join_hosts('localhost:{free_port()}', 2, {process})"
+    status, _, err = end(start([sys.executable, "-c", few_seconds + join], 1), 60)
+    assert status == 1
+    assert err.splitlines()[-1].startswith("error: the processes of the run can't be joined.")
+    assert "Traceback" not in err

@@ -1,0 +1,146 @@
+"""Checks clips before building: `python -m tfds_builders check DATASET[/CONFIG] --manual_dir SRC`.
+
+Decodes every clip and writes what it found to `check_DATASET_CONFIG.json`, and for people to
+`check_DATASET_CONFIG.html`. A short form goes to stdout, progress and logs to stderr. The exit
+status is 0 when the dataset would build, 1 when it would not, 2 when the command is wrong.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from dstadapter_jax.command import expanded_path
+from tfds_builders import datasets
+from tfds_builders.check import page
+from tfds_builders.check.decoding import check_clips
+from tfds_builders.check.findings import findings
+from tfds_builders.check.markup import printable
+from tfds_builders.check.report import Report, make
+from tfds_builders.clip_examples import FILE_FORMAT
+from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command and returns 0 or 1; wrong use exits with 2, whatever else is wrong raises.
+
+    Raises:
+      SourceError: the dataset's lists are missing or wrong, or no clip is there.
+      ValueError: there is no such folder, or the report can't be written.
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    builder_cls, config = datasets.choose(parser, args.dataset, args.manual_dir)
+    options = datasets.options(parser, builder_cls, config, args.max_missing)
+    datasets.check_folder(builder_cls, args.manual_dir)
+    if args.report.resolve().is_relative_to(args.manual_dir.resolve()):
+        parser.error(
+            f"--report {args.report} lies in --manual_dir {args.manual_dir}, which is only read: "
+            "give another folder"
+        )
+    _make_folder(args.report)  # now, and not after an hour of decoding
+    report = check(builder_cls, options, args.manual_dir)
+    print(_summary(report))
+    for path in _write(report, args.report):
+        print(f"report: {path}")
+    return 0 if report.would_build else 1
+
+
+def check(
+    builder_cls: type[tfds.core.DatasetBuilder], options: dict[str, Any], folder: Path
+) -> Report:
+    """Lists and decodes what building with these options would.
+
+    Args:
+      builder_cls: of a dataset.
+      options: for the builder: `config` and maybe `max_missing`.
+      folder: what the user has unpacked.
+
+    Raises:
+      SourceError: the lists are missing or wrong, or no clip is there.
+    """
+    with tempfile.TemporaryDirectory() as nowhere:  # a dataset built before doesn't matter
+        builder = builder_cls(data_dir=nowhere, file_format=FILE_FORMAT, **options)
+    listing = builder.listing(folder)
+    checked = check_clips(listing)
+    label = builder.info.features["label"]
+    if label.num_classes is None:  # a user's own recordings
+        labels = sorted({one.clip.label for one in checked})
+    else:  # where class 0 is no sign, as in the reference, it lacks nothing
+        labels = label.names[builder.builder_config.upstream_labels :]
+    bound = MAX_MISSING if issubclass(builder_cls, PublicDatasetBuilder) else 0.0
+    name = f"{builder.name}/{builder.builder_config.name}"
+    return make(name, folder, listing, labels, options.get("max_missing", bound), checked)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tfds_builders check",
+        description="Decodes every clip of a dataset as building it would, and reports on them. "
+        "Exit status: 0 it would build, 1 it would not, 2 wrong use.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "dataset", metavar="DATASET[/CONFIG]", help=f"one of: {', '.join(datasets.DATASETS)}"
+    )
+    parser.add_argument(
+        "--manual_dir", type=expanded_path, metavar="SRC", help="folder of the clips; only read"
+    )
+    parser.add_argument(
+        "--report",
+        type=expanded_path,
+        default=Path(),
+        metavar="DIR",
+        help="folder for the two files of the report (default: the current one)",
+    )
+    parser.add_argument(
+        "--max_missing",
+        type=datasets.share,
+        metavar="SHARE",
+        help=f"as you would build it (default {MAX_MISSING}; recordings may lack none)",
+    )
+    return parser
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(
+            f"--report {folder}: can't be written to ({reason}); give another folder."
+        ) from error
+
+
+def _write(report: Report, folder: Path) -> Iterator[Path]:
+    """Writes both files, each whole or not at all."""
+    said = [dataclasses.asdict(finding) for finding in findings(report)]
+    whole = {**dataclasses.asdict(report), "findings": said}
+    texts = {
+        "html": page.render(report),
+        "json": json.dumps(whole, ensure_ascii=False, indent=1) + "\n",
+    }
+    for suffix, text in texts.items():
+        path = folder.resolve() / f"check_{report.dataset.replace('/', '_')}.{suffix}"
+        draft = path.with_name(f"{path.name}.tmp")
+        # File names needn't be UTF-8: what isn't becomes \udcff, which in JSON stands for the same.
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(draft, path)
+        yield path
+
+
+def _summary(report: Report) -> str:
+    lines = [f"{report.dataset}: {'would build' if report.would_build else 'would NOT build'}"]
+    for name, split in report.splits.items():
+        line = f"  {name}: {split.usable:,} of {split.listed:,} listed clips usable"
+        lines.append(f"{line}, {split.share_left_out:.2%} left out")
+    lines += [f"{finding.level}: {finding.text}" for finding in findings(report)]
+    return "\n".join(map(printable, lines))
