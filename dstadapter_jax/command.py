@@ -57,6 +57,17 @@ def parse_config(
         sys.exit(2)
 
 
+def keep_compiled_programs() -> None:
+    """Lets a second start take its compiled programs from the disk, unless the user said where.
+
+    JAX looks for them by the program, its version and the device, so that none is ever used for
+    another.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(caches, "dstadapter_jax")))
+
+
 def main_with_messages(main: Callable[[list[str]], int]) -> int:
     """Runs a command on the process's arguments and returns its exit status.
 
@@ -72,6 +83,7 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
         logging.getLogger(loud).setLevel(logging.CRITICAL)
     for ours in ("dstadapter_jax", "tfds_builders"):
         logging.getLogger(ours).setLevel(logging.INFO)
+    keep_compiled_programs()
     try:
         return main(sys.argv[1:])
     except (ValueError, OSError) as error:
