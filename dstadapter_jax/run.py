@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.damage import DamagedCheckpointError
 from dstadapter_jax.evaluate import score_split
 from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, train_batches
 from dstadapter_jax.model import ModelConfig
@@ -110,21 +111,37 @@ class Run:
         return left == 0 or left < last or epoch % every == 0
 
     def restore(self, checkpoints: Checkpointer) -> None:
-        """Goes to the newest checkpoint, if there is one."""
-        latest = checkpoints.latest_step()
-        if latest is None:
-            return
-        saved = checkpoints.metadata(latest)
+        """Goes to the newest checkpoint that isn't damaged, if there are any.
+
+        Raises:
+            DamagedCheckpointError: All are: the newest one's error.
+        """
+        damaged: dict[int, DamagedCheckpointError] = {}
+        for step in checkpoints.steps():
+            try:
+                self._restore(checkpoints, step)
+                break
+            except DamagedCheckpointError as error:
+                damaged[step] = error
+        else:
+            if damaged:
+                raise damaged[max(damaged)]
+        # Only now: had nothing been readable, the cause might have been another.
+        for step, reason in damaged.items():
+            checkpoints.set_aside(step, reason)
+
+    def _restore(self, checkpoints: Checkpointer, step: int) -> None:
+        saved = checkpoints.metadata(step)
         check_same_run(self.workdir, saved["config"], self.config.to_dict())
         self._check_resumable(saved)
         trainable, optimizer, position = checkpoints.restore_training(
-            latest, self.state.trainable, self.state.optimizer
+            step, self.state.trainable, self.state.optimizer
         )
-        step = jax.device_put(np.int32(latest), self.state.step.sharding)
-        self.state = TrainState(step, trainable, optimizer)
+        done = jax.device_put(np.int32(step), self.state.step.sharding)
+        self.state = TrainState(done, trainable, optimizer)
         self.batches.set_state(position)
-        self.step, self.losses, self.validated = latest, saved["losses"], saved["validated"]
-        logger.info("going on from step %d of %d in %s", latest, self.total_steps, self.workdir)
+        self.step, self.losses, self.validated = step, saved["losses"], saved["validated"]
+        logger.info("going on from step %d of %d in %s", step, self.total_steps, self.workdir)
 
     def _check_resumable(self, saved: dict[str, Any]) -> None:
         for name, found, asked in (

@@ -1,5 +1,6 @@
 """Whole runs on real clips: trained, stopped, gone on with, evaluated, and refused."""
 
+import gc
 import json
 import os
 import pathlib
@@ -13,7 +14,8 @@ import pytest
 from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights
-from dstadapter_jax.checkpoint import Checkpointer, CheckpointError
+from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.damage import CheckpointError
 from dstadapter_jax.evaluate import Scores, evaluate
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.optimizer import partition
@@ -248,16 +250,57 @@ def test_without_its_config_file_a_workdir_is_still_known_by_its_checkpoint(
     assert json.loads((workdir / "config.json").read_text())["num_epochs"] == 4
 
 
-@pytest.mark.parametrize("item", ["trainable", "metadata"])
-def test_a_damaged_checkpoint_is_named_with_the_others(run_dir, config, tmp_path, item):
+def cut_short(step: pathlib.Path) -> None:
+    for path in step.glob("optimizer/**/d/*"):
+        os.truncate(path, path.stat().st_size // 2)
+
+
+DAMAGES = {
+    "cut": (cut_short, "optimizer"),
+    "metrics": (lambda step: (step / "metrics/metrics").write_text('{"val'), "is unreadable"),
+}
+
+
+# Of the arrays that Orbax still reads when one has failed it leaves the tasks to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_of_a_damaged_checkpoint_the_one_before_is_gone_on_with(
+    run_dir, config, tmp_path, caplog, damage
+):
+    caplog.set_level("INFO", "dstadapter_jax")
     workdir = shutil.copytree(run_dir, tmp_path / "run")
-    shutil.rmtree(workdir / "checkpoints/24" / item)
-    message = r"reading step 24 .* Other steps there: \[.*\]\..* --step; .* remove .*/24\."
+    inflict, reason = DAMAGES[damage]
+    inflict(workdir / "checkpoints/24")
+    damaged = sorted(path.name for path in (workdir / "checkpoints/24").glob("*/*"))
+    result = train_and_evaluate(config, workdir)
+    gc.collect()
+    (warning,) = [r.getMessage() for r in caplog.records if "damaged checkpoint" in r.message]
+    assert reason in warning
+    assert "going on from step 18 of 24" in caplog.text
+    assert result == json.loads((run_dir / "eval_test.json").read_text())
+    assert log_of(workdir) == log_of(run_dir)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        trainable_of(workdir, config, 24),
+        trainable_of(run_dir, config, 24),
+    )
+    kept = (workdir / "damaged_checkpoints/24").glob("*/*")
+    assert sorted(path.name for path in kept) == damaged
+
+
+def test_what_cannot_be_read_at_all_is_neither_moved_nor_begun_anew(run_dir, config, tmp_path):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    steps = sorted((workdir / "checkpoints").iterdir())
+    for step in steps:
+        shutil.rmtree(step / "trainable")
+    log = (workdir / "metrics.jsonl").read_bytes()
+    message = r"reading step 24 .* Other steps there: \[.*\]\..* --step; .* moved elsewhere"
     with pytest.raises(CheckpointError, match=message):
         train_and_evaluate(config, workdir)
-    shutil.rmtree(workdir / "checkpoints/24")
-    train_and_evaluate(config, workdir)
-    assert log_of(workdir) == log_of(run_dir)
+    with pytest.raises(CheckpointError, match=message):
+        Recogniser.load(workdir, "24")
+    assert sorted((workdir / "checkpoints").iterdir()) == steps
+    assert (workdir / "metrics.jsonl").read_bytes() == log
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
