@@ -141,11 +141,24 @@ def train_batches(
         views, _ = example_views(example, cfg, decoder, "train", rng)
         return {"clip": views[0], "label": np.int32(example["label"])}
 
-    clips = grain.MapDataset.source(source).seed(seed).shuffle()
-    clips = clips.slice(slice(0, steps * batch_size)).random_map(load).repeat(num_epochs)
+    clips = _training_order(source, batch_size, seed).random_map(load).repeat(num_epochs)
     # Two batches ahead is enough to hide decoding, and bounds memory.
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * batch_size)
     return iter(clips.to_iter_dataset(options).batch(batch_size, drop_remainder=True))
+
+
+def _training_order(source: Any, batch_size: int, seed: int) -> grain.MapDataset:
+    """The records of an epoch's whole batches, and by repetition those of the next ones."""
+    whole = len(source) // batch_size * batch_size
+    return grain.MapDataset.source(source).seed(seed).shuffle().slice(slice(0, whole))
+
+
+def batch_ids(dataset: ClipDataset, step: int, *, batch_size: int, seed: int) -> list[str]:
+    """The ids of the clips of the batch that `train_batches` gave for a step, counted from 1."""
+    order = _training_order(dataset.source("train"), batch_size, seed).repeat()
+    return [
+        _text(order[place]["id"]) for place in range((step - 1) * batch_size, step * batch_size)
+    ]
 
 
 def view_batches(

@@ -16,7 +16,13 @@ from ml_collections import ConfigDict
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.damage import DamagedCheckpointError
 from dstadapter_jax.evaluate import score_split
-from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, train_batches
+from dstadapter_jax.input_pipeline import (
+    SPLITS,
+    ClipDataset,
+    batch_ids,
+    open_dataset,
+    train_batches,
+)
 from dstadapter_jax.model import ModelConfig
 from dstadapter_jax.optimizer import (
     TUNES,
@@ -30,7 +36,7 @@ from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, pre
 from dstadapter_jax.sharding import make_mesh, parameter_sharding, replicated, shard_batch
 from dstadapter_jax.train_step import TrainState, make_train_step
 from dstadapter_jax.video import check_decoder
-from dstadapter_jax.workdir import check_same_run
+from dstadapter_jax.workdir import allowed_changes, check_same_run
 
 logger = logging.getLogger(__name__)
 
@@ -144,20 +150,31 @@ class Run:
         logger.info("going on from step %d of %d in %s", step, self.total_steps, self.workdir)
 
     def _check_resumable(self, saved: dict[str, Any]) -> None:
-        for name, found, asked in (
-            ("clips in a batch", saved["global_batch_size"], self.batch_size),
-            ("the backbone's SHA-256", saved["backbone"]["sha256"], self.backbone.sha256),
+        same_batch = (
+            "Use as many devices as before, or set config.batch_size, which is per device, so that"
+            " the product is the same."
+        )
+        same_data = "Say where the dataset is that it began with: --config.data.dir=OUT."
+        for name, found, asked, advice in (
+            ("clips in a batch", saved["global_batch_size"], self.batch_size, same_batch),
+            (
+                *("the backbone's SHA-256", saved["backbone"]["sha256"], self.backbone.sha256),
+                "Use the same backbone file: --config.pretrained=FILE.",
+            ),
+            ("clips", saved["num_clips"], self.dataset.num_clips, same_data),
+            ("labels", saved["label_names"], list(self.dataset.label_names), same_data),
         ):
             if found != asked:
                 raise ValueError(
                     f"{self.workdir}: {name}: the run there has {found!r}, asked for {asked!r}."
-                    " Use the same backbone file, and as many devices as before, or set"
-                    " config.batch_size, which is per device, so that the product is the same."
+                    f" {advice}"
                 )
 
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
-        """Begins to save where the run stands."""
+        """Begins to save where the run stands, unless that is no good."""
         self._check_finite()
+        if not _all_finite(self.state):
+            raise self._not_finite(self.step, "weights or optimizer state aren't finite any more")
         checkpoints.save(
             self.step,
             trainable=self.state.trainable,
@@ -166,6 +183,7 @@ class Run:
             metadata={
                 "config": self.config.to_dict(),
                 "label_names": self.dataset.label_names,
+                "num_clips": self.dataset.num_clips,
                 "backbone": dataclasses.asdict(self.backbone),
                 "global_batch_size": self.batch_size,
                 "losses": [float(loss) for loss in self.losses],
@@ -190,13 +208,19 @@ class Run:
         return {"loss": mean, "learning_rate": float(self._schedule(jnp.int32(self.step - 1)))}
 
     def _check_finite(self) -> None:
-        for place, loss in enumerate(reversed(self.losses)):
+        """Looks at the losses that nobody has fetched yet, so that no step waits for its own."""
+        for step, loss in enumerate(self.losses, start=self.step - len(self.losses) + 1):
             if not math.isfinite(float(loss)):
-                raise ValueError(
-                    f"the loss of step {self.step - place} is {float(loss)}: the run can't go on."
-                    f" Checkpoints in {self.workdir} are from before. Lower"
-                    " config.optimizer.learning_rate, or set config.model.dtype to float32."
-                )
+                raise self._not_finite(step, f"the loss is {float(loss)}")
+
+    def _not_finite(self, step: int, what: str) -> ValueError:
+        ids = batch_ids(self.dataset, step, batch_size=self.batch_size, seed=self.config.seed)
+        return ValueError(
+            f"step {step}, in epoch {math.ceil(step / self.steps_per_epoch)}: {what}: the run can't"
+            f" go on. The step's clips: {', '.join(ids)}. Checkpoints in {self.workdir} are from"
+            " before. Look at these clips, lower config.optimizer.learning_rate, or set"
+            " config.model.dtype to float32; --config.allow_changed lets a run go on with another."
+        )
 
     def recogniser(self, check: Callable[[], None] = lambda: None) -> Recogniser:
         """The model as it stands; `check` is called before each batch."""
@@ -212,9 +236,15 @@ class Run:
 
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
         """Metrics on the validation split."""
+        self._check_finite()
         scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
         self.validated = True
         return {f"val_{name}": value for name, value in scores.metrics().items()}
+
+
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def _check_fields(config: ConfigDict) -> None:
@@ -236,6 +266,7 @@ def _check_fields(config: ConfigDict) -> None:
             raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
     if config.tune not in TUNES:
         raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
+    allowed_changes(config.to_dict())
     check_decoder(config.data.decoder)
     ModelConfig(**config.model)
     preprocess_config(config)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 # give the same frames.
 FREE_FIELDS = (
     *("data.dir", "data.num_threads", "data.decoder", "mesh.data", "mesh.fsdp", "batch_size"),
-    *("pretrained", "pretrained_revision"),
+    *("pretrained", "pretrained_revision", "wandb_project", "allow_changed"),
 )
 
 
@@ -50,19 +50,36 @@ def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     os.replace(draft, workdir / "config.json")
 
 
+def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
+    """The fields that `config.allow_changed` names; raises ValueError if one doesn't exist."""
+    names = tuple(name.strip() for name in config["allow_changed"].split(",") if name.strip())
+    known = sorted(set(_flat(config)) - set(FREE_FIELDS))
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"config.allow_changed: expected some of {', '.join(known)}, found {name!r}."
+                f" {', '.join(FREE_FIELDS)} may always differ."
+            )
+    return names
+
+
 def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises ValueError, naming the fields, if a config isn't that of the workdir's checkpoints."""
     found, wanted = (_flat(json.loads(json.dumps(config))) for config in (saved, asked))
-    differing = [
-        f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
+    differing = {
+        field: f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
         for field in sorted(found.keys() | wanted.keys())
         if field not in FREE_FIELDS and found.get(field) != wanted.get(field)
-    ]
-    if differing:
+    }
+    refused = [field for field in differing if field not in allowed_changes(asked)]
+    if refused:
         raise ValueError(
-            f"{workdir} holds another run, with {'; '.join(differing)}."
-            " Choose another --workdir, or ask for the same to go on with that run."
+            f"{workdir} holds another run, with {'; '.join(differing[field] for field in refused)}."
+            " Choose another --workdir, or ask for the same to go on with that run, or for the"
+            f" change: --config.allow_changed={','.join(differing)}."
         )
+    if differing:
+        logger.warning("from here on changed: %s", "; ".join(differing.values()))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 import gc
 import json
+import math
 import os
 import pathlib
+import re
 import shutil
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
-from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights
+from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights, input_pipeline
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.damage import CheckpointError
 from dstadapter_jax.evaluate import Scores, evaluate
@@ -207,6 +210,7 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
             r"preprocess.flip_.*: expected 0 to 1, found 2.0",
         ),
         ("pretrained", "nothing.npz", r"nothing.npz"),
+        ("allow_changed", "num_epochs,lr", r"allow_changed: .*optimizer.learn.*found 'lr'.*batch"),
         ("mesh.data", 3, r"config.mesh: data x fsdp must make up the 1 devices"),
     ],
 )
@@ -225,6 +229,28 @@ def test_another_runs_workdir_is_refused_with_what_differs(run_dir, config):
     with pytest.raises(ValueError, match=r"another run, with optimizer.learning_rate: 0.001 there"):
         train_and_evaluate(config, run_dir)
     assert (run_dir / "metrics.jsonl").read_bytes() == before
+
+
+def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, caplog):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    config.num_epochs, config.optimizer.learning_rate, config.seed = 5, 5e-4, 1
+    config.allow_changed = "num_epochs, optimizer.learning_rate"
+    with pytest.raises(ValueError, match=r"another run, with seed: 0 there, 1 asked for\."):
+        train_and_evaluate(config, workdir)
+    config.seed = 0
+    train_and_evaluate(config, workdir)
+    assert "changed: num_epochs: 4 there, 5 asked for; optimizer.learn" in caplog.text
+    log = log_of(workdir)
+    assert log[: len(log_of(run_dir))] == log_of(run_dir)
+    assert log[-1]["step"] == 30
+    assert log[-2]["learning_rate"] == pytest.approx(5e-4 * (1 + math.cos(0.8 * math.pi)) / 2)
+    config.allow_changed = ""
+    train_and_evaluate(config, workdir)  # the new values are now the run's own
+    config.num_epochs = 4
+    with pytest.raises(
+        ValueError, match=r"num_epochs: 5 there, 4 asked .* --config.allow_changed=n"
+    ):
+        train_and_evaluate(config, workdir)
 
 
 def test_a_run_that_never_got_anywhere_does_not_claim_its_workdir(config, tmp_path):
@@ -328,10 +354,50 @@ def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
         assert log_of(tmp_path) == [*kept, {"step": 3, "epoch": 1.5, "loss": 2.0}]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
-    config.optimizer.learning_rate = 1e30
-    with pytest.raises(ValueError, match=r"the loss of step \d+ is (nan|inf).*learning_rate"):
-        train_and_evaluate(config, tmp_path)
+def taken_clips(monkeypatch) -> list[str]:
+    """The ids of the training clips, noted as they are loaded."""
+    taken: list[str] = []
+    views = input_pipeline.example_views
+
+    def noting(example, cfg, decoder, mode, rng):
+        if mode == "train":
+            taken.append(example["id"].decode())
+        return views(example, cfg, decoder, mode, rng)
+
+    monkeypatch.setattr(input_pipeline, "example_views", noting)
+    return taken
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_clips(
+    run_dir, config, tmp_path, monkeypatch
+):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints/24")
+    taken = taken_clips(monkeypatch)
+    config.data.num_threads = 1
+    config.optimizer.learning_rate, config.allow_changed = 1e30, "optimizer.learning_rate"
+    with pytest.raises(ValueError, match=r"step 20, in epoch 4: the loss is (nan|inf)") as stopped:
+        train_and_evaluate(config, workdir)
+    clips = re.search(r"clips: (.*?)\. Checkpoints", str(stopped.value))[1].split(", ")
+    assert sorted(clips) == sorted(taken[4:8])
+    with Checkpointer(workdir, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [18]
+    config.optimizer.learning_rate = 1e-3
+    train_and_evaluate(config, workdir)
+    assert log_of(workdir) == log_of(run_dir)
+
+
+def test_weights_that_are_not_finite_are_not_saved(config, tmp_path):
+    run = Run(config, tmp_path)
+    with Checkpointer(tmp_path) as checkpoints:
+        run.update()
+        run.save(checkpoints)
+        run.update()
+        run.state.trainable["ln_post"]["scale"] *= jnp.inf
+        with pytest.raises(ValueError, match=r"step 2, in epoch 1: weights .*clips: s\d_l\d_t\d"):
+            run.save(checkpoints)
+        assert checkpoints.steps() == [1]
+    run.batches.close()
 
 
 def test_steps_and_workdirs_that_are_not_there(run_dir, tmp_path):
