@@ -7,15 +7,14 @@ the result on the test split; logs and progress go to stderr.
 """
 
 import json
+import os
 import pathlib
+import signal
 import sys
+from types import FrameType
 
 from absl import flags
 from ml_collections import config_flags
-
-from dstadapter_jax.command import main_with_messages
-from dstadapter_jax.interruption import Interrupted
-from dstadapter_jax.train import train_and_evaluate
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file of the run's config.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
@@ -23,6 +22,10 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and
 
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
+    # Here, since they take seconds in which Ctrl-C is to be answered, too.
+    from dstadapter_jax.interruption import Interrupted
+    from dstadapter_jax.train import train_and_evaluate
+
     if "--help" in argv or "-h" in argv:
         print(__doc__)
         return 0
@@ -46,5 +49,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _leave(signum: int, _: FrameType | None) -> None:
+    """Before training there is nothing to save; the statuses are those of `Interrupted`."""
+    os.write(2, b"stopped before training; the same command starts it again\n")
+    os._exit(0 if signum == signal.SIGTERM else 130)
+
+
 if __name__ == "__main__":
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _leave)
+    from dstadapter_jax.command import main_with_messages
+
     sys.exit(main_with_messages(main))

@@ -20,6 +20,7 @@ from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, view_batches
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.workdir import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def evaluate(
         "dataset": data["name"],
     }
     np.savez(workdir / f"scores_{split}.npz", **dataclasses.asdict(scores))
-    (workdir / f"eval_{split}.json").write_text(json.dumps(result) + "\n")
+    write_whole(workdir / f"eval_{split}.json", json.dumps(result) + "\n")
     draw_confusion(
         workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
     )

@@ -22,7 +22,7 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted; a second one acts as usual."""
+    """While entered, the first SIGINT or SIGTERM is noted; a second one ends the process."""
 
     def __init__(self) -> None:
         self._signum = 0
@@ -36,7 +36,9 @@ class StopRequest:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._restore()
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
 
     def check(self) -> None:
         """Raises `Interrupted` if a stop was asked for."""
@@ -45,9 +47,5 @@ class StopRequest:
 
     def _note(self, signum: int, _: FrameType | None) -> None:
         self._signum = signum
-        self._restore()
-
-    def _restore(self) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -33,7 +33,9 @@ from dstadapter_jax.optimizer import (
 )
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
+from dstadapter_jax.run_log import check_wandb
 from dstadapter_jax.sharding import make_mesh, parameter_sharding, replicated, shard_batch
+from dstadapter_jax.speed import SpeedMeter
 from dstadapter_jax.train_step import TrainState, make_train_step
 from dstadapter_jax.video import check_decoder
 from dstadapter_jax.workdir import allowed_changes, check_same_run
@@ -47,6 +49,7 @@ class Run:
     Attributes:
         step: Updates done; an epoch has `steps_per_epoch` of them.
         losses: Of the steps since the last line of the metrics log.
+        speed: Since then, too.
         validated: Whether the validation that is due at `step` was done.
     """
 
@@ -72,6 +75,7 @@ class Run:
         self._build_model()
         self._key = jax.random.key(config.seed)
         self.step, self.losses, self.validated = 0, list[Any](), True
+        self.speed = SpeedMeter()
 
     def _build_model(self) -> None:
         config, mesh = self.config, self.mesh
@@ -173,6 +177,10 @@ class Run:
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
         """Begins to save where the run stands, unless that is no good."""
         self._check_finite()
+        with self.speed.saving():
+            self._save(checkpoints, metrics)
+
+    def _save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None) -> None:
         if not _all_finite(self.state):
             raise self._not_finite(self.step, "weights or optimizer state aren't finite any more")
         checkpoints.save(
@@ -194,18 +202,24 @@ class Run:
 
     def update(self) -> None:
         """One step; its loss is fetched only when somebody needs it."""
-        batch = shard_batch(self.mesh, next(self.batches))
+        with self.speed.waiting_for_data():
+            clips = next(self.batches)
+        batch = shard_batch(self.mesh, clips)
         self.state, loss = self._train_step(self.state, self.frozen, batch, self._key)
+        self.speed.step(loss)
         self.losses.append(loss)
         self.step += 1
         self.validated = not self.validation_due()
 
     def training_metrics(self) -> dict[str, float]:
-        """The mean loss since the last call and the last step's learning rate."""
+        """The mean loss since the last call, the last step's learning rate, and the speed."""
         self._check_finite()
         mean = float(np.mean([float(loss) for loss in self.losses]))
         self.losses = []
-        return {"loss": mean, "learning_rate": float(self._schedule(jnp.int32(self.step - 1)))}
+        rate = float(self._schedule(jnp.int32(self.step - 1)))
+        speed = self.speed.metrics(self.batch_size)
+        self.speed.restart()
+        return {"loss": mean, "learning_rate": rate, **speed}
 
     def _check_finite(self) -> None:
         """Looks at the losses that nobody has fetched yet, so that no step waits for its own."""
@@ -234,11 +248,17 @@ class Run:
             probabilities, self.dataset.label_names, self.preprocess, self.config, self.step
         )
 
+    def close(self) -> None:
+        """Ends the threads that load clips and measure."""
+        self.batches.close()
+        self.speed.close()
+
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
         """Metrics on the validation split."""
         self._check_finite()
         scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
         self.validated = True
+        self.speed.restart()
         return {f"val_{name}": value for name, value in scores.metrics().items()}
 
 
@@ -267,6 +287,7 @@ def _check_fields(config: ConfigDict) -> None:
     if config.tune not in TUNES:
         raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
     allowed_changes(config.to_dict())
+    check_wandb(config.wandb_project)
     check_decoder(config.data.decoder)
     ModelConfig(**config.model)
     preprocess_config(config)

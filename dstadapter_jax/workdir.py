@@ -43,11 +43,19 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a file; killed meanwhile, it leaves the old one or the new one, whole."""
+    draft = path.with_name(path.name + ".tmp")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
 def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """Writes `config.json`; killed meanwhile, it leaves the old file or the new one, whole."""
-    draft = workdir / "config.json.tmp"
-    draft.write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(draft, workdir / "config.json")
+    """Writes `config.json`."""
+    write_whole(workdir / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
@@ -107,7 +115,11 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line, each step's once, however often a run is resumed."""
+    """`metrics.jsonl`: one JSON object a line, each step's once, however often a run is resumed.
+
+    Attributes:
+        rows: What it held when it was opened.
+    """
 
     def __init__(self, path: pathlib.Path, step: int, validated: bool):
         """Opens the log of a run that goes on after `step`; later lines are cut off.
@@ -118,13 +130,13 @@ class MetricsLog:
         def known(row: dict[str, Any]) -> bool:
             return row["step"] < step or (row["step"] == step and (validated or "loss" in row))
 
-        kept = [json.dumps(row) + "\n" for row in read_metrics(path) if known(row)]
-        draft = path.with_suffix(".jsonl.tmp")
-        draft.write_text("".join(kept))
-        os.replace(draft, path)
+        self.rows = [row for row in read_metrics(path) if known(row)]
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._path = path
 
-    def write(self, **values: float) -> None:
-        """Appends one line."""
+    def write(self, row: dict[str, Any]) -> None:
+        """Appends one line, through to the disk: no checkpoint is to be there without its lines."""
         with self._path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())

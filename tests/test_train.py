@@ -29,12 +29,13 @@ from dstadapter_jax.train import train_and_evaluate
 from dstadapter_jax.workdir import MetricsLog, hold_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
-TIMES = ("clips_per_second",)
+TIMES = ("time", "clips_per_second", "data_seconds", "compute_seconds", "save_seconds")
+MEASURED = (*TIMES, "host_gb", "device_gb")
 
 
 def log_of(workdir: pathlib.Path) -> list[dict]:
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+    return [{k: v for k, v in row.items() if k not in MEASURED} for row in rows]
 
 
 def trainable_of(workdir: pathlib.Path, config, step: int) -> dict:
@@ -50,6 +51,16 @@ def test_a_run_leaves_what_the_interface_promises(run_dir, config):
     validations = [row for row in log if "val_top1" in row]
     assert [row["step"] for row in losses] == list(range(2, 25, 2))
     assert [row["step"] for row in validations] == [12, 24]
+    times = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["time"] > 1.7e9 for row in times)
+    for row in times:
+        if "loss" in row:
+            parts = row["data_seconds"] + row["compute_seconds"] + row["save_seconds"]
+            assert row["clips_per_second"] == pytest.approx(4 / parts)
+            assert row["data_seconds"] >= 0
+            assert row["compute_seconds"] > 0
+            assert 0.05 < row["host_gb"] < 64
+    assert any(row.get("save_seconds") for row in times)
     assert losses[-1]["epoch"] == 4
     rates = [row["learning_rate"] for row in losses[::3]]
     expected = 1e-3 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
@@ -350,7 +361,7 @@ def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
         lines = [lines[0], '{"step": 1, "lo', "\0\0", "", '{"loss": 1}', *lines[1:], '{"step": 4']
         path.write_text("\n".join(lines))
         log = MetricsLog(path, step=2, validated=validated)
-        log.write(step=3, epoch=1.5, loss=2.0)
+        log.write({"step": 3, "epoch": 1.5, "loss": 2.0})
         assert log_of(tmp_path) == [*kept, {"step": 3, "epoch": 1.5, "loss": 2.0}]
 
 
