@@ -1,5 +1,6 @@
 """From a built dataset to batches: random access by TFDS, order and threads by Grain."""
 
+import contextlib
 import dataclasses
 import itertools
 import pathlib
@@ -39,7 +40,34 @@ class ClipDataset:
             raise ValueError(
                 f"split {split!r}: no clips in {self.builder.data_dir}, which holds {held}."
             )
-        return self.builder.as_data_source(split=split)
+        return _Records(self.builder, split)
+
+
+class _Records:
+    """A split's examples by number; says what can't be read, whatever TFDS raises."""
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        self._place = f"split {split!r} of {builder.data_dir}"
+        with self._reading("its records"):
+            self._examples = builder.as_data_source(split=split)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        with self._reading(f"record {index}"):
+            return self._examples[index]
+
+    @contextlib.contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise ValueError(
+                f"{self._place}: {what} can't be read: {type(error).__name__}: {error}. The dataset"
+                " has been damaged or removed since it was built. Checkpoints are as they were:"
+                " build it again, or bring it back, and the same command goes on from the last."
+            ) from error
 
 
 def open_dataset(name: str, data_dir: str) -> ClipDataset:

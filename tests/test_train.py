@@ -411,6 +411,43 @@ def test_weights_that_are_not_finite_are_not_saved(config, tmp_path):
     run.batches.close()
 
 
+def halve(split: pathlib.Path) -> None:
+    os.truncate(split, split.stat().st_size // 2)
+
+
+def scramble(split: pathlib.Path) -> None:
+    content = bytearray(split.read_bytes())
+    content[::997] = b"?" * len(content[::997])
+    with split.open("r+b") as file:  # in place, since the run has it open
+        file.write(content)
+
+
+@pytest.mark.parametrize("damage", [halve, scramble, pathlib.Path.unlink])
+def test_data_that_vanishes_ends_the_run_with_its_last_checkpoint(
+    run_dir, config, data_dir, tmp_path, monkeypatch, damage
+):
+    copy = shutil.copytree(data_dir, tmp_path / "data")
+    config.data.dir = str(copy)
+    save = Run.save
+
+    def damaged_after_the_first(self, checkpoints, metrics=None):
+        save(self, checkpoints, metrics)
+        if self.step == 6:
+            for split in copy.glob("recordings/frames/*/*.array_record*"):
+                damage(split)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save", damaged_after_the_first)
+        message = r"split '\w+' of .*/data/recordings/frames/1.0.0: .* can't be read: .* goes on"
+        with pytest.raises(ValueError, match=message):
+            train_and_evaluate(config, tmp_path / "run")
+    with Checkpointer(tmp_path / "run", read_only=True) as checkpoints:
+        assert checkpoints.steps() == [6]
+    config.data.dir = str(data_dir)
+    assert train_and_evaluate(config, tmp_path / "run")["num_clips"] == 9
+    assert log_of(tmp_path / "run") == log_of(run_dir)
+
+
 def test_steps_and_workdirs_that_are_not_there(run_dir, tmp_path):
     with pytest.raises(CheckpointError, match=r"--step: expected best, last or one of .*24.* '7'"):
         Recogniser.load(run_dir, "7")
