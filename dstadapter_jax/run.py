@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.checksum import fetch
 from dstadapter_jax.damage import DamagedCheckpointError
 from dstadapter_jax.evaluate import score_split
 from dstadapter_jax.input_pipeline import (
@@ -262,9 +263,8 @@ class Run:
         return {f"val_{name}": value for name, value in scores.metrics().items()}
 
 
-@jax.jit
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+def _all_finite(tree: Any) -> bool:
+    return all(np.isfinite(array).all() for array in jax.tree.leaves(fetch(tree)))
 
 
 def _check_fields(config: ConfigDict) -> None:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import pytest
 
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.checksum import checksum_arrays
 from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError
 
 
@@ -103,20 +102,6 @@ def test_damage_does_not_pass_unnoticed(tmp_path, damage, reason):
         pytest.raises(DamagedCheckpointError, match=f"reading step 1 from .*{reason}"),
     ):
         restore(checkpoints, 1)
-
-
-def test_checksums_know_values_and_places_and_not_the_mesh():
-    values = jax.random.normal(jax.random.key(0), (8, 5))
-    (known,) = checksum_arrays([values]).values()
-    changes = [
-        values.at[3, 2].multiply(-1),
-        values.at[3, 2].multiply(-1).at[4, 4].multiply(-1),
-        values[::-1],
-        values.T.reshape(8, 5),
-        values.at[0, 0].add(1e-7),
-    ]
-    assert known not in [checksum_arrays([change])["[0]"] for change in changes]
-    assert checksum_arrays({"zero": jnp.zeros(3)}) != checksum_arrays({"zero": jnp.zeros(4)})
 
 
 @pytest.mark.parametrize("broken", ["a file", "nothing"])

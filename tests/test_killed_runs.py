@@ -86,16 +86,16 @@ def start_and_kill(
     command: list[str], workdir: pathlib.Path, moment: tuple[int, str, float], signum: int
 ) -> int:
     step, aim, delay = moment
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [*command, workdir], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    while not (logged_step(workdir) >= step and AIMS[aim](workdir)):
-        assert child.poll() is None, f"it ended before {moment}: {child.stderr.read()}"
-        time.sleep(0.0005)
-    time.sleep(delay)
-    child.send_signal(signum)
-    assert "Traceback" not in child.stderr.read()
-    return child.wait()
+    ) as child:
+        while not (logged_step(workdir) >= step and AIMS[aim](workdir)):
+            assert child.poll() is None, f"it ended before {moment}: {child.stderr.read()}"
+            time.sleep(0.0005)
+        time.sleep(delay)
+        child.send_signal(signum)
+        assert "Traceback" not in child.stderr.read()
+    return child.returncode
 
 
 @pytest.mark.slow
