@@ -4,7 +4,6 @@ import itertools
 import json
 import logging
 import pathlib
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -35,7 +34,9 @@ def explained(
 
 def brief(error: BaseException | None) -> str:
     """What kind of error, and the beginning of what it says: Orbax's fill a page."""
-    return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    # The end counts as well: Orbax's errors are long, and have the operating system's last.
+    return text if len(text) <= 500 else f"{text[:250]} … {text[-250:]}"
 
 
 def unreadable_metrics(checkpoints: pathlib.Path, metric: str) -> Iterator[tuple[int, str]]:

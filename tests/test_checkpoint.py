@@ -1,15 +1,20 @@
 """Which checkpoints are kept, which one is called the best, and which ones are no good."""
 
 import pathlib
+import resource
 import shutil
 import threading
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
 
+from dstadapter_jax import DSTAdapter, ModelConfig
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError
+from dstadapter_jax.optimizer import count_parameters, make_optimizer, partition
 
 
 def save(checkpoints: Checkpointer, step: int, top1: float | None) -> None:
@@ -116,3 +121,60 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, broken):
             save(checkpoints, 2, None)
     # A thread that waited for the folder would hold the process for 20 minutes.
     assert not [thread for thread in threading.enumerate() if "save" in thread.name]
+
+
+def test_a_checkpoint_is_as_large_as_three_times_what_is_trained(tmp_path):
+    sizes = ModelConfig(
+        num_classes=20,
+        input_resolution=64,
+        patch_size=16,
+        num_frames=4,
+        width=192,
+        layers=4,
+        heads=4,
+    )
+    model = DSTAdapter(sizes, rngs=nnx.Rngs(0))
+    _, trainable, frozen = partition(model, "adapter")
+    optimizer = make_optimizer(1e-3, 0.01, "adapter").init(trainable)
+    # As after training: zeros would be compressed to nothing.
+    noise = np.random.default_rng(0)
+    trainable, optimizer = jax.tree.map(
+        lambda leaf: noise.normal(size=leaf.shape).astype(leaf.dtype), (trainable, optimizer)
+    )
+    with Checkpointer(tmp_path) as checkpoints:
+        iterator, metadata = {"next_index": 0}, {"config": {}}
+        checkpoints.save(
+            1, trainable=trainable, optimizer=optimizer, iterator=iterator, metadata=metadata
+        )
+    files = (tmp_path / "checkpoints/1").rglob("*")
+    on_disk = sum(path.stat().st_size for path in files if path.is_file())
+    trained = 4 * count_parameters(trainable)
+    assert 4 * count_parameters(frozen) > 10 * trained
+    # Noise is compressed by 7 %; 200 kB are Orbax's own.
+    assert 0.9 * 3 * trained < on_disk < 3 * trained + 200e3
+
+
+def test_a_save_that_fails_in_mid_write_leaves_the_one_before(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+        checkpoints.wait()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            # No file may grow beyond this, which is how a full disk looks to who writes.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+            checkpoints.save(
+                2,
+                trainable={"w": np.random.default_rng(0).normal(size=200_000)},
+                optimizer={"m": np.zeros(3)},
+                iterator={},
+                metadata={},
+            )
+            with pytest.raises(CheckpointError, match=r"File too large.* Earlier .* as they were"):
+                checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with Checkpointer(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1]
+        restored, _, _ = checkpoints.restore_training(1, {"w": jnp.zeros(3)}, {"m": jnp.zeros(3)})
+        assert restored["w"].tolist() == [1.0, 1.0, 1.0]
+    assert not list((tmp_path / "checkpoints").glob("*tmp*"))

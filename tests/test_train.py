@@ -398,6 +398,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_clips(
     assert log_of(workdir) == log_of(run_dir)
 
 
+def test_bfloat16_is_for_computing_alone(config, tmp_path):
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        config.model.dtype = dtype
+        run = Run(config, tmp_path)
+        for _ in range(12):
+            run.update()
+        losses[dtype] = np.array([float(loss) for loss in run.losses])
+        kinds = {leaf.dtype for leaf in jax.tree.leaves(run.state)}
+        assert kinds == {jnp.dtype("float32"), jnp.dtype("int32")}
+        assert {leaf.dtype for leaf in jax.tree.leaves(run.frozen)} == {jnp.dtype("float32")}
+        run.close()
+    # bfloat16 has 8 bits, so that a number is rounded by up to 0.4 %.
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], atol=0.01)
+    assert (losses["bfloat16"] != losses["float32"]).all()
+
+
 def test_weights_that_are_not_finite_are_not_saved(config, tmp_path):
     run = Run(config, tmp_path)
     with Checkpointer(tmp_path) as checkpoints:
@@ -408,7 +425,7 @@ def test_weights_that_are_not_finite_are_not_saved(config, tmp_path):
         with pytest.raises(ValueError, match=r"step 2, in epoch 1: weights .*clips: s\d_l\d_t\d"):
             run.save(checkpoints)
         assert checkpoints.steps() == [1]
-    run.batches.close()
+    run.close()
 
 
 def halve(split: pathlib.Path) -> None:
