@@ -53,6 +53,12 @@ def logged_step(workdir: pathlib.Path) -> int:
     return json.loads(lines[-1])["step"] if lines else -1
 
 
+def opened(workdir: pathlib.Path) -> int:
+    """When the log was last opened: each start of the run replaces the file."""
+    path = workdir / "metrics.jsonl"
+    return path.stat().st_ino if path.exists() else 0
+
+
 def saving(workdir: pathlib.Path) -> bool:
     return any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"))
 
@@ -86,10 +92,11 @@ def start_and_kill(
     command: list[str], workdir: pathlib.Path, moment: tuple[int, str, float], signum: int
 ) -> int:
     step, aim, delay = moment
+    before = opened(workdir)
     with subprocess.Popen(
         [*command, workdir], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as child:
-        while not (logged_step(workdir) >= step and AIMS[aim](workdir)):
+        while opened(workdir) == before or logged_step(workdir) < step or not AIMS[aim](workdir):
             assert child.poll() is None, f"it ended before {moment}: {child.stderr.read()}"
             time.sleep(0.0005)
         time.sleep(delay)
