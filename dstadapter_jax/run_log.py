@@ -48,7 +48,7 @@ class TensorBoard:
         values = [
             Summary.Value(tag=name, simple_value=value)
             for name, value in row.items()
-            if name not in ("step", "time")
+            if name not in ("step", "epoch", "time")
         ]
         self._writer.write_event(
             Event(wall_time=row.get("time"), step=row["step"], summary=Summary(value=values))

@@ -92,8 +92,8 @@ class SpeedMeter:
             self._warned = True
             logger.warning(
                 "the input pipeline holds the run back: %d %% of the time goes into waiting for"
-                " clips. Read a storage of frames if config.data.name is one of originals, or set"
-                " --config.data.num_threads to more than now, best the %d cores there are or more.",
+                " clips. Train on a storage of frames instead of original files (config.data.name),"
+                " or raise --config.data.num_threads; this machine has %d cores.",
                 *(100 * waiting, os.cpu_count()),
             )
 
