@@ -55,6 +55,8 @@ class _Records:
         return len(self._examples)
 
     def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)  # by which Python knows the end of what it goes through
         with self._reading(f"record {index}"):
             return self._examples[index]
 

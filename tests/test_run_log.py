@@ -147,3 +147,12 @@ def test_a_pipeline_that_holds_the_run_back_is_said_once(caplog):
         meter.metrics(batch_size=8)
     meter.close()
     assert caplog.text.count("the input pipeline holds the run back") == 1
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_log_that_finds_the_disk_full_says_what_to_do(config, tmp_path):
+    with RunLog(tmp_path, config, step=0, validated=True) as log:
+        (tmp_path / "metrics.jsonl").unlink()
+        (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+        with pytest.raises(OSError, match=r"step 3 can't be logged: No space left .* start again"):
+            log.write(step=3, epoch=1.0, loss=0.5)

@@ -75,17 +75,13 @@ def test_a_run_leaves_what_the_interface_promises(run_dir, config):
 
 def test_a_checkpoint_holds_the_trainable_part_alone(run_dir, config):
     model, _ = build_model(config)
-    _, start, frozen = partition(model, "adapter")
+    _, start, _ = partition(model, "adapter")
     saved = ocp.StandardCheckpointer().metadata(run_dir.absolute() / "checkpoints/24/trainable")
     names, trained = (
         {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(dict(tree))}
         for tree in (saved.item_metadata, start)
     )
     assert names == trained
-    files = (run_dir / "checkpoints/24").rglob("*")
-    bytes_on_disk = sum(path.stat().st_size for path in files if path.is_file())
-    # 140 kB, nearly all of it Orbax's bookkeeping; the frozen weights would double it.
-    assert bytes_on_disk < 140e3 + sum(leaf.nbytes for leaf in jax.tree.leaves(frozen)) / 2
     trainable = trainable_of(run_dir, config, 24)
     for name in ("head", "blocks"):
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), trainable[name], start[name])
