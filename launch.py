@@ -11,19 +11,23 @@ the result on the test split; logs and progress go to stderr.
 """
 
 import json
+import os
 import pathlib
+import signal
 import sys
+from types import FrameType
 
 from absl import flags
-
-from dstadapter_jax.command import config_flag_values, main_with_messages, parse_config
-from dstadapter_jax.distributed import is_primary, join_hosts
-from dstadapter_jax.interruption import Interrupted
-from dstadapter_jax.train import train_and_evaluate
 
 
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
+    # Here, since they take seconds in which Ctrl-C is to be answered, too.
+    from dstadapter_jax.command import config_flag_values, parse_config
+    from dstadapter_jax.distributed import is_primary, join_hosts
+    from dstadapter_jax.interruption import Interrupted
+    from dstadapter_jax.train import train_and_evaluate
+
     values = config_flag_values(argv)
     flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.", values)
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.", values)
@@ -41,5 +45,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _leave(signum: int, _: FrameType | None) -> None:
+    """Before training there is nothing to save; the statuses are those of `Interrupted`."""
+    os.write(2, b"stopped before training; the same command starts it again\n")
+    os._exit(0 if signum == signal.SIGTERM else 130)
+
+
 if __name__ == "__main__":
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _leave)
+    from dstadapter_jax.command import main_with_messages
+
     sys.exit(main_with_messages(main))

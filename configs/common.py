@@ -58,6 +58,11 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.validate_last_epochs = 10  # validate after each of the last so many epochs
     config.log_every_steps = 50
 
+    config.wandb_project = ""  # of Weights & Biases, whose package must be installed; empty = none
+    # Fields, as NAME,GROUP.NAME, that may differ from what a run began with when it goes on; others
+    # that shape it are refused. Of the changed ones the checkpoints then hold the new values.
+    config.allow_changed = ""
+
     config.data = ConfigDict()
     config.data.name = ""  # DATASET/CONFIG as python -m tfds_builders names it
     config.data.dir = ""  # its --data_dir

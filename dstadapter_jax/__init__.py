@@ -1,5 +1,12 @@
 """DSTAdapter in JAX: recognises isolated signs in video with a frozen CLIP image tower."""
 
+import signal
+import sys
+
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # One of our commands is starting: until its main takes over, Ctrl-C ends it without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from dstadapter_jax.model import DSTAdapter, ModelConfig
 from dstadapter_jax.pretrained import dump_weights, load_weights
 

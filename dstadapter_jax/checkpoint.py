@@ -1,28 +1,36 @@
 """Checkpoints of what is trained: `DIR/checkpoints/STEP`, written by Orbax in the background.
 
 A checkpoint has five items: trainable weights, optimizer state, the data iterator's place, metadata
-(config, label names, the backbone's identity) and the validation metrics if it was validated. The
-frozen backbone isn't among them. The newest two are kept and the best by `val_top1`.
+(config, label names, the backbone's identity, checksums of all the others) and the validation
+metrics if it was validated. The frozen backbone isn't among them. The newest two are kept and the
+best by `val_top1`.
 """
 
 import pathlib
 import shutil
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from dstadapter_jax.checksum import checksum_arrays, checksum_json
+from dstadapter_jax.damage import (
+    CheckpointError,
+    DamagedCheckpointError,
+    brief,
+    check_sums,
+    explained,
+    move_aside,
+    unreadable_metrics,
+)
+from dstadapter_jax.distributed import is_primary, wait_for_all
+
 METRIC = "val_top1"
 BOOKKEEPING = 1_000_000  # bytes of a checkpoint beside its arrays, rounded up
 # Of the metadata; raised when a field that loading needs changes its meaning.
-FORMAT_VERSION = 1
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that can't be written or read; says which, why, and what to do."""
+FORMAT_VERSION = 2
 
 
 class Checkpointer:
@@ -32,6 +40,7 @@ class Checkpointer:
         self.folder = (workdir / "checkpoints").absolute()
         if read_only and not self.folder.is_dir():
             raise CheckpointError(f"{workdir}: no checkpoints in it; expected a run's --workdir.")
+        self._check_metrics(read_only)
         best = checkpoint_managers.BestN(
             get_metric_fn=lambda metrics: metrics[METRIC],
             n=1,
@@ -48,6 +57,9 @@ class Checkpointer:
                 read_only=read_only,
                 create=not read_only,
                 cleanup_tmp_directories=not read_only,
+                # A folder that can't be made is said at once; made in the background, it would
+                # keep the writers waiting for it, and the process from its end, for 20 minutes.
+                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             ),
         )
 
@@ -58,27 +70,46 @@ class Checkpointer:
         with self._saving():
             self._manager.close()
 
+    def _check_metrics(self, read_only: bool) -> None:
+        for step, reason in unreadable_metrics(self.folder, METRIC):
+            if read_only:
+                raise DamagedCheckpointError(
+                    f"{self.folder}: step {step} is damaged: {reason}. Move it elsewhere."
+                )
+            if is_primary():
+                move_aside(self.folder, step, reason)
+        if not read_only:
+            wait_for_all("metrics looked at")
+
+    def set_aside(self, step: int, error: DamagedCheckpointError) -> None:
+        """Moves a damaged checkpoint out of the way, into `DIR/damaged_checkpoints`."""
+        if is_primary():
+            move_aside(self.folder, step, brief(error.__cause__))
+        wait_for_all("damaged checkpoint moved")
+        self._manager.reload()
+
     def _saving(self, step: int | None = None) -> AbstractContextManager[None]:
         what = "saving" if step is None else f"saving step {step}"
         advice = "Earlier checkpoints are as they were; check the disk, then start again."
-        return _teaching(f"{what} to {self.folder}", advice)
+        return explained(f"{what} to {self.folder}", advice)
 
     def _reading(self, step: int) -> AbstractContextManager[None]:
         others = [other for other in self._manager.all_steps() if other != step] or "none"
         advice = (
             "It is damaged, or the run that goes on there has removed it. Other steps there:"
-            f" {others}. Evaluate and predict take one as --step; to train on from the one before,"
-            f" remove {self.folder / str(step)}."
+            f" {others}. Evaluate and predict take one as --step; training goes on without it once"
+            f" {self.folder / str(step)} is moved elsewhere."
         )
-        return _teaching(f"reading step {step} from {self.folder}", advice)
+        doing = f"reading step {step} from {self.folder}"
+        return explained(doing, advice, DamagedCheckpointError)
 
-    def latest_step(self) -> int | None:
-        """The newest whole checkpoint's step, or None where there is none."""
-        return self._manager.latest_step()
+    def steps(self) -> list[int]:
+        """The steps of all whole checkpoints, newest first."""
+        return sorted(self._manager.all_steps(), reverse=True)
 
     def find_step(self, which: str) -> int:
         """The step of the `best` checkpoint, the `last` or a number, as `--step` takes it."""
-        steps = sorted(self._manager.all_steps())
+        steps = self.steps()[::-1]
         if not steps:
             raise CheckpointError(f"{self.folder}: no whole checkpoint in it yet.")
         if which == "last":
@@ -112,13 +143,19 @@ class Checkpointer:
         with self._saving(step):
             if saved:
                 self._manager.delete(step)
+            checksums = {
+                "trainable": checksum_arrays(trainable),
+                "optimizer": checksum_arrays(optimizer),
+            }
+            metadata = metadata | {"format_version": FORMAT_VERSION, "checksums": checksums}
+            metadata["checksum"] = checksum_json([metadata, iterator, metrics])
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     trainable=ocp.args.StandardSave(trainable),
                     optimizer=ocp.args.StandardSave(optimizer),
                     iterator=ocp.args.JsonSave(iterator),
-                    metadata=ocp.args.JsonSave(metadata | {"format_version": FORMAT_VERSION}),
+                    metadata=ocp.args.JsonSave(metadata),
                 ),
                 metrics=metrics,
                 force=True,
@@ -127,7 +164,8 @@ class Checkpointer:
     def _check_space(self, step: int, arrays: Any) -> None:
         """Out of space half-way, Orbax would print a stack trace for each file."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + BOOKKEEPING
-        free = shutil.disk_usage(self.folder).free
+        with self._saving(step):
+            free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise CheckpointError(
                 f"saving step {step} to {self.folder}: needs {needed / 1e6:.1f} MB,"
@@ -141,32 +179,49 @@ class Checkpointer:
             self._manager.wait_until_finished()
 
     def metadata(self, step: int) -> dict[str, Any]:
-        """The metadata of a checkpoint."""
-        metadata = self._restore(step, metadata=ocp.args.JsonRestore()).metadata
-        if metadata["format_version"] != FORMAT_VERSION:
+        """The metadata of a checkpoint, once it and the iterator state are what was saved."""
+        metadata, _ = self._restore_json(step)
+        return metadata
+
+    def _restore_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        json_items = {name: ocp.args.JsonRestore() for name in ("metadata", "iterator")}
+        items = self._restore(step, **json_items)
+        version = items.metadata["format_version"]
+        if version != FORMAT_VERSION:
             raise CheckpointError(
                 f"{self.folder / str(step)}: expected checkpoint format {FORMAT_VERSION}, found"
-                f" {metadata['format_version']}. Use the version of this project that wrote it."
+                f" {version}. Use the version of this project that wrote it."
             )
-        return metadata
+        with self._reading(step):
+            metadata = dict(items.metadata)
+            what = "metadata, iterator and metrics"
+            saved = {what: metadata.pop("checksum")}
+            content = [metadata, items.iterator, self._manager.metrics(step)]
+            check_sums(saved, {what: checksum_json(content)})
+        return metadata, items.iterator
 
     def restore_trainable(self, step: int, like: dict) -> dict:
         """The trainable weights; `like` gives shapes, dtypes and shardings."""
-        self._check_shapes(step, like)
-        return self._restore(step, trainable=ocp.args.StandardRestore(like)).trainable
+        return self._restore_arrays(step, trainable=like)["trainable"]
 
     def restore_training(
         self, step: int, trainable: dict, optimizer: Any
     ) -> tuple[dict, Any, dict[str, Any]]:
         """All that training goes on from: trainable weights, optimizer state, iterator state."""
-        self._check_shapes(step, trainable)
+        _, iterator = self._restore_json(step)
+        arrays = self._restore_arrays(step, trainable=trainable, optimizer=optimizer)
+        return arrays["trainable"], arrays["optimizer"], iterator
+
+    def _restore_arrays(self, step: int, **like: Any) -> dict[str, Any]:
+        self._check_shapes(step, like["trainable"])
+        saved = self.metadata(step)["checksums"]
         items = self._restore(
-            step,
-            trainable=ocp.args.StandardRestore(trainable),
-            optimizer=ocp.args.StandardRestore(optimizer),
-            iterator=ocp.args.JsonRestore(),
+            step, **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()}
         )
-        return items.trainable, items.optimizer, items.iterator
+        with self._reading(step):
+            for name in like:
+                check_sums(saved[name], checksum_arrays(items[name]))
+        return {name: items[name] for name in like}
 
     def _restore(self, step: int, **items: Any) -> Any:
         with self._reading(step):
@@ -206,17 +261,3 @@ def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree.leaves_with_path(dict(tree))
     return {"/".join(str(key.key) for key in path): tuple(leaf.shape) for path, leaf in leaves}
-
-
-@contextmanager
-def _teaching(doing: str, advice: str) -> Iterator[None]:
-    """Turns whatever Orbax raises into one line; what was whole on the disk stays whole."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise CheckpointError(
-            f"{doing} failed: {reason[0] if reason else type(error).__name__}. {advice}"
-        ) from error

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import signal
 import sys
 import time
 import traceback
@@ -83,6 +84,8 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
         logging.getLogger(loud).setLevel(logging.CRITICAL)
     for ours in ("dstadapter_jax", "tfds_builders"):
         logging.getLogger(ours).setLevel(logging.INFO)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_compiled_programs()
     try:
         return main(sys.argv[1:])

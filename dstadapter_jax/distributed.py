@@ -111,6 +111,12 @@ def gather(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return multihost_utils.process_allgather(rows, tiled=True)
 
 
+def wait_for_all(what: str) -> None:
+    """Returns once all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
 class SharedMaximum:
     """The largest of the values that the hosts gave at the call before: for all the same.
 

@@ -22,6 +22,7 @@ from dstadapter_jax.distributed import gather, is_primary
 from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, view_batches
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.workdir import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,7 @@ def evaluate(
     if not is_primary():
         return result
     np.savez(workdir / f"scores_{split}.npz", **dataclasses.asdict(scores))
-    (workdir / f"eval_{split}.json").write_text(json.dumps(result) + "\n")
+    write_whole(workdir / f"eval_{split}.json", json.dumps(result) + "\n")
     draw_confusion(
         workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
     )

@@ -1,5 +1,6 @@
 """From a built dataset to batches: random access by TFDS, order and threads by Grain."""
 
+import contextlib
 import dataclasses
 import itertools
 import pathlib
@@ -41,7 +42,36 @@ class ClipDataset:
             raise ValueError(
                 f"split {split!r}: no clips in {self.builder.data_dir}, which holds {held}."
             )
-        return self.builder.as_data_source(split=split)
+        return _Records(self.builder, split)
+
+
+class _Records:
+    """A split's examples by number; says what can't be read, whatever TFDS raises."""
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        self._place = f"split {split!r} of {builder.data_dir}"
+        with self._reading("its records"):
+            self._examples = builder.as_data_source(split=split)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)  # by which Python knows the end of what it goes through
+        with self._reading(f"record {index}"):
+            return self._examples[index]
+
+    @contextlib.contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise ValueError(
+                f"{self._place}: {what} can't be read: {type(error).__name__}: {error}. The dataset"
+                " has been damaged or removed since it was built. Checkpoints are as they were:"
+                " build it again, or bring it back, and the same command goes on from the last."
+            ) from error
 
 
 def open_dataset(name: str, data_dir: str) -> ClipDataset:
@@ -157,8 +187,7 @@ def train_clips(
         ValueError: Fewer clips than a batch.
     """
     source = dataset.source("train")
-    steps = len(source) // batch_size
-    if not steps:
+    if len(source) < batch_size:
         raise ValueError(
             f"a batch of {batch_size} clips needs as many in the train split, found {len(source)}."
             " Lower config.batch_size (per device) or config.gradient_accumulation_steps, or add"
@@ -170,8 +199,7 @@ def train_clips(
         views, _ = preprocess(int(example["num_frames"]), read, cfg, "train", rng)
         return {"clip": views[0], **describe(example, read)}
 
-    clips = grain.MapDataset.source(source).seed(seed).shuffle()
-    return clips.slice(slice(0, steps * batch_size)).random_map(load).repeat(num_epochs)
+    return _training_order(source, batch_size, seed).random_map(load).repeat(num_epochs)
 
 
 class TrainBatches:
@@ -244,6 +272,20 @@ def train_batches(
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * len(own))
     batches = iter(part.to_iter_dataset(options).batch(len(own), drop_remainder=True))
     return TrainBatches(batches, len(own), batch_size)
+
+
+def _training_order(source: Any, batch_size: int, seed: int) -> grain.MapDataset:
+    """The records of an epoch's whole batches, and by repetition those of the next ones."""
+    whole = len(source) // batch_size * batch_size
+    return grain.MapDataset.source(source).seed(seed).shuffle().slice(slice(0, whole))
+
+
+def batch_ids(dataset: ClipDataset, step: int, *, batch_size: int, seed: int) -> list[str]:
+    """The ids of the clips of the batch that `train_batches` gave for a step, counted from 1."""
+    order = _training_order(dataset.source("train"), batch_size, seed).repeat()
+    return [
+        _text(order[place]["id"]) for place in range((step - 1) * batch_size, step * batch_size)
+    ]
 
 
 def view_batches(

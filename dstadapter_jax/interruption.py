@@ -24,7 +24,7 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted; a second one acts as usual.
+    """While entered, the first SIGINT or SIGTERM is noted; a second one ends the process.
 
     Of many processes any may get the signal; all stop at the same check.
     """
@@ -41,7 +41,9 @@ class StopRequest:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._restore()
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
 
     def check(self) -> None:
         """Raises `Interrupted` if a stop was asked for; called by all processes equally often."""
@@ -50,9 +52,5 @@ class StopRequest:
 
     def _note(self, signum: int, _: FrameType | None) -> None:
         self._signum = signum
-        self._restore()
-
-    def _restore(self) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from dstadapter_jax.checkpoint import Checkpointer, CheckpointError
+from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.damage import CheckpointError
 from dstadapter_jax.model import DSTAdapter, ModelConfig
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.preprocess import PreprocessConfig, normalize

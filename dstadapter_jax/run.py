@@ -14,8 +14,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.checksum import fetch
+from dstadapter_jax.damage import DamagedCheckpointError
 from dstadapter_jax.evaluate import left_out_labels, score_split
-from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, train_batches
+from dstadapter_jax.input_pipeline import (
+    SPLITS,
+    ClipDataset,
+    batch_ids,
+    open_dataset,
+    train_batches,
+)
 from dstadapter_jax.model import ModelConfig
 from dstadapter_jax.optimizer import (
     TUNES,
@@ -26,6 +34,7 @@ from dstadapter_jax.optimizer import (
 )
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
+from dstadapter_jax.run_log import check_wandb
 from dstadapter_jax.sharding import (
     distribute,
     local_rows,
@@ -34,9 +43,10 @@ from dstadapter_jax.sharding import (
     parameter_sharding,
     shard_batch,
 )
+from dstadapter_jax.speed import SpeedMeter
 from dstadapter_jax.train_step import TrainState, jit_train_step, make_train_step
 from dstadapter_jax.video import check_decoder
-from dstadapter_jax.workdir import check_same_run
+from dstadapter_jax.workdir import allowed_changes, check_same_run
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +57,7 @@ class Run:
     Attributes:
         step: Updates done; an epoch has `steps_per_epoch` of them.
         losses: Of the steps since the last line of the metrics log.
+        speed: Since then, too.
         validated: Whether the validation that is due at `step` was done.
     """
 
@@ -75,6 +86,7 @@ class Run:
         self._build_model()
         self._key = jax.random.key(config.seed)
         self.step, self.losses, self.validated = 0, list[Any](), True
+        self.speed = SpeedMeter()
 
     def _build_model(self) -> None:
         config, mesh = self.config, self.mesh
@@ -112,38 +124,68 @@ class Run:
         return left == 0 or left < last or epoch % every == 0
 
     def restore(self, checkpoints: Checkpointer) -> None:
-        """Goes to the newest checkpoint, if there is one."""
-        latest = checkpoints.latest_step()
-        if latest is None:
-            return
-        saved = checkpoints.metadata(latest)
+        """Goes to the newest checkpoint that isn't damaged, if there are any.
+
+        Raises:
+            DamagedCheckpointError: All are: the newest one's error.
+        """
+        damaged: dict[int, DamagedCheckpointError] = {}
+        for step in checkpoints.steps():
+            try:
+                self._restore(checkpoints, step)
+                break
+            except DamagedCheckpointError as error:
+                damaged[step] = error
+        else:
+            if damaged:
+                raise damaged[max(damaged)]
+        # Only now: had nothing been readable, the cause might have been another.
+        for step, reason in damaged.items():
+            checkpoints.set_aside(step, reason)
+
+    def _restore(self, checkpoints: Checkpointer, step: int) -> None:
+        saved = checkpoints.metadata(step)
         check_same_run(self.workdir, saved["config"], self.config.to_dict())
         self._check_resumable(saved)
         trainable, optimizer, position = checkpoints.restore_training(
-            latest, self.state.trainable, self.state.optimizer
+            step, self.state.trainable, self.state.optimizer
         )
-        step = distribute(np.int32(latest), self.state.step.sharding)
-        self.state = TrainState(step, trainable, optimizer)
+        done = distribute(np.int32(step), self.state.step.sharding)
+        self.state = TrainState(done, trainable, optimizer)
         self.batches.set_state(position)
-        self.step, self.losses, self.validated = latest, saved["losses"], saved["validated"]
-        logger.info("going on from step %d of %d in %s", latest, self.total_steps, self.workdir)
+        self.step, self.losses, self.validated = step, saved["losses"], saved["validated"]
+        logger.info("going on from step %d of %d in %s", step, self.total_steps, self.workdir)
 
     def _check_resumable(self, saved: dict[str, Any]) -> None:
-        for name, found, asked in (
-            ("clips in a batch", saved["global_batch_size"], self.batch_size),
-            ("the backbone's SHA-256", saved["backbone"]["sha256"], self.backbone.sha256),
+        same_batch = (
+            "Use as many devices as before, or set config.batch_size, which is per device, or"
+            " config.gradient_accumulation_steps so that the product is the same."
+        )
+        same_data = "Say where the dataset is that it began with: --config.data.dir=OUT."
+        for name, found, asked, advice in (
+            ("clips in a batch", saved["global_batch_size"], self.batch_size, same_batch),
+            (
+                *("the backbone's SHA-256", saved["backbone"]["sha256"], self.backbone.sha256),
+                "Use the same backbone file: --config.pretrained=FILE.",
+            ),
+            ("clips", saved["num_clips"], self.dataset.num_clips, same_data),
+            ("labels", saved["label_names"], list(self.dataset.label_names), same_data),
         ):
             if found != asked:
                 raise ValueError(
                     f"{self.workdir}: {name}: the run there has {found!r}, asked for {asked!r}."
-                    " Use the same backbone file, and as many devices as before, or set"
-                    " config.batch_size, which is per device, or"
-                    " config.gradient_accumulation_steps so that the product is the same."
+                    f" {advice}"
                 )
 
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
-        """Begins to save where the run stands."""
+        """Begins to save where the run stands, unless that is no good."""
         self._check_finite()
+        with self.speed.saving():
+            self._save(checkpoints, metrics)
+
+    def _save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None) -> None:
+        if not _all_finite(self.state):
+            raise self._not_finite(self.step, "weights or optimizer state aren't finite any more")
         checkpoints.save(
             self.step,
             trainable=self.state.trainable,
@@ -152,6 +194,7 @@ class Run:
             metadata={
                 "config": self.config.to_dict(),
                 "label_names": self.dataset.label_names,
+                "num_clips": self.dataset.num_clips,
                 "backbone": dataclasses.asdict(self.backbone),
                 "global_batch_size": self.batch_size,
                 "losses": [float(loss) for loss in self.losses],
@@ -162,32 +205,43 @@ class Run:
 
     def update(self) -> None:
         """One step; its loss is fetched only when somebody needs it."""
+        with self.speed.waiting_for_data():
+            rows = next(self.batches).items()
         microbatches = self.config.gradient_accumulation_steps
-        rows = next(self.batches).items()
         split = {name: row.reshape(microbatches, -1, *row.shape[1:]) for name, row in rows}
         batch = shard_batch(self.mesh, split, axis=1)
         self.state, loss = self._train_step(
             self.state, self.frozen, batch["clip"], batch["label"], self._key
         )
+        self.speed.step(loss)
         self.losses.append(loss)
         self.step += 1
         self.validated = not self.validation_due()
 
     def training_metrics(self) -> dict[str, float]:
-        """The mean loss since the last call and the last step's learning rate."""
+        """The mean loss since the last call, the last step's learning rate, and the speed."""
         self._check_finite()
         mean = float(np.mean([float(loss) for loss in self.losses]))
         self.losses = []
-        return {"loss": mean, "learning_rate": float(self._schedule(jnp.int32(self.step - 1)))}
+        rate = float(self._schedule(jnp.int32(self.step - 1)))
+        speed = self.speed.metrics(self.batch_size)
+        self.speed.restart()
+        return {"loss": mean, "learning_rate": rate, **speed}
 
     def _check_finite(self) -> None:
-        for place, loss in enumerate(reversed(self.losses)):
+        """Looks at the losses that nobody has fetched yet, so that no step waits for its own."""
+        for step, loss in enumerate(self.losses, start=self.step - len(self.losses) + 1):
             if not math.isfinite(float(loss)):
-                raise ValueError(
-                    f"the loss of step {self.step - place} is {float(loss)}: the run can't go on."
-                    f" Checkpoints in {self.workdir} are from before. Lower"
-                    " config.optimizer.learning_rate, or set config.model.dtype to float32."
-                )
+                raise self._not_finite(step, f"the loss is {float(loss)}")
+
+    def _not_finite(self, step: int, what: str) -> ValueError:
+        ids = batch_ids(self.dataset, step, batch_size=self.batch_size, seed=self.config.seed)
+        return ValueError(
+            f"step {step}, in epoch {math.ceil(step / self.steps_per_epoch)}: {what}: the run can't"
+            f" go on. The step's clips: {', '.join(ids)}. Checkpoints in {self.workdir} are from"
+            " before. Look at these clips, lower config.optimizer.learning_rate, or set"
+            " config.model.dtype to float32; --config.allow_changed lets a run go on with another."
+        )
 
     def recogniser(self, check: Callable[[], None] = lambda: None) -> Recogniser:
         """The model as it stands; `check` is called before each batch."""
@@ -201,12 +255,23 @@ class Run:
             probabilities, self.dataset.label_names, self.preprocess, self.config, self.step
         )
 
+    def close(self) -> None:
+        """Ends the threads that load clips and measure."""
+        self.batches.close()
+        self.speed.close()
+
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
         """Metrics on the validation split; clips that it lacks count as wrong, as in `evaluate`."""
+        self._check_finite()
         scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
         self.validated = True
+        self.speed.restart()
         metrics = scores.metrics(left_out_labels(self.dataset, "validation"))
         return {f"val_{name}": value for name, value in metrics.items()}
+
+
+def _all_finite(tree: Any) -> bool:
+    return all(np.isfinite(array).all() for array in jax.tree.leaves(fetch(tree)))
 
 
 def _check_fields(config: ConfigDict) -> None:
@@ -228,6 +293,8 @@ def _check_fields(config: ConfigDict) -> None:
             raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
     if config.tune not in TUNES:
         raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
+    allowed_changes(config.to_dict())
+    check_wandb(config.wandb_project)
     check_decoder(config.data.decoder)
     ModelConfig(**config.model)
     preprocess_config(config)

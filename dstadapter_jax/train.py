@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import pathlib
-import time
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -16,7 +15,8 @@ from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted, StopRequest
 from dstadapter_jax.plots import draw_curves
 from dstadapter_jax.run import Run
-from dstadapter_jax.workdir import MetricsLog, hold_workdir, write_config
+from dstadapter_jax.run_log import RunLog
+from dstadapter_jax.workdir import hold_workdir, write_config
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +42,14 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         stop = stack.enter_context(StopRequest())
         run.restore(checkpoints)
         write_config(workdir, config.to_dict())
-        log = MetricsLog(workdir / "metrics.jsonl", run.step, run.validated)
+        log = stack.enter_context(RunLog(workdir, config, run.step, run.validated))
         try:
             _train(run, checkpoints, log, stop)
         except Interrupted as interrupted:
             run.save(checkpoints)
             raise Interrupted(interrupted.signum, f"after step {run.step}") from None
         finally:
-            run.batches.close()
+            run.close()
         checkpoints.wait()
         if is_primary():
             draw_curves(workdir / "curves.png", workdir / "metrics.jsonl")
@@ -59,12 +59,11 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         return evaluate(run.recogniser(stop.check), workdir, "test")
 
 
-def _train(run: Run, checkpoints: Checkpointer, log: MetricsLog, stop: StopRequest) -> None:
+def _train(run: Run, checkpoints: Checkpointer, log: RunLog, stop: StopRequest) -> None:
     hidden = None if is_primary() else True  # None: where there is no terminal
     progress = tqdm(
         total=run.total_steps, initial=run.step, desc="train", unit="step", disable=hidden
     )
-    started, since = time.monotonic(), run.step
     with progress, logging_redirect_tqdm():
         while run.step < run.total_steps or not run.validated:
             stop.check()
@@ -73,15 +72,13 @@ def _train(run: Run, checkpoints: Checkpointer, log: MetricsLog, stop: StopReque
                 log.write(step=run.step, epoch=run.epoch, **metrics)
                 run.save(checkpoints, metrics)
                 logger.info("epoch %g: validation top-1 %.4f", run.epoch, metrics["val_top1"])
-                started, since = time.monotonic(), run.step
                 continue
             run.update()
             progress.update()
             if run.step % run.config.log_every_steps == 0 or run.step == run.total_steps:
                 metrics = run.training_metrics()
-                speed = (run.step - since) * run.batch_size / (time.monotonic() - started)
-                log.write(step=run.step, epoch=run.epoch, **metrics, clips_per_second=speed)
-                progress.set_postfix_str(f"loss {metrics['loss']:.4f}, {speed:.1f} clips/s")
-                started, since = time.monotonic(), run.step
+                log.write(step=run.step, epoch=run.epoch, **metrics)
+                loss, speed = metrics["loss"], metrics["clips_per_second"]
+                progress.set_postfix_str(f"loss {loss:.4f}, {speed:.1f} clips/s")
             if run.validated and run.step % run.steps_per_epoch == 0:
                 run.save(checkpoints)

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 FREE_FIELDS = (
     *("data.dir", "data.num_threads", "data.decoder", "mesh.data", "mesh.fsdp", "batch_size"),
     *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),
+    *("wandb_project", "allow_changed"),
 )
 
 
@@ -50,28 +51,52 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a file; killed meanwhile, it leaves the old one or the new one, whole."""
+    draft = path.with_name(path.name + ".tmp")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
 def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """Writes `config.json`; killed meanwhile, it leaves the old file or the new one, whole."""
-    if not is_primary():
-        return
-    draft = workdir / "config.json.tmp"
-    draft.write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(draft, workdir / "config.json")
+    """Writes `config.json`; of many processes the first does."""
+    if is_primary():
+        write_whole(workdir / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
+    """The fields that `config.allow_changed` names; raises ValueError if one doesn't exist."""
+    names = tuple(name.strip() for name in config["allow_changed"].split(",") if name.strip())
+    known = sorted(set(_flat(config)) - set(FREE_FIELDS))
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"config.allow_changed: expected some of {', '.join(known)}, found {name!r}."
+                f" {', '.join(FREE_FIELDS)} may always differ."
+            )
+    return names
 
 
 def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises ValueError, naming the fields, if a config isn't that of the workdir's checkpoints."""
     found, wanted = (_flat(json.loads(json.dumps(config))) for config in (saved, asked))
-    differing = [
-        f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
+    differing = {
+        field: f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
         for field in sorted(found.keys() | wanted.keys())
         if field not in FREE_FIELDS and found.get(field) != wanted.get(field)
-    ]
-    if differing:
+    }
+    refused = [field for field in differing if field not in allowed_changes(asked)]
+    if refused:
         raise ValueError(
-            f"{workdir} holds another run, with {'; '.join(differing)}."
-            " Choose another --workdir, or ask for the same to go on with that run."
+            f"{workdir} holds another run, with {'; '.join(differing[field] for field in refused)}."
+            " Choose another --workdir, or ask for the same to go on with that run, or for the"
+            f" change: --config.allow_changed={','.join(differing)}."
         )
+    if differing:
+        logger.warning("from here on changed: %s", "; ".join(differing.values()))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -101,7 +126,8 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, each step's once, however often a run is resumed.
 
-    Of many processes the first alone writes it.
+    Attributes:
+        rows: What it held when it was opened.
     """
 
     def __init__(self, path: pathlib.Path, step: int, validated: bool):
@@ -113,17 +139,16 @@ class MetricsLog:
         def known(row: dict[str, Any]) -> bool:
             return row["step"] < step or (row["step"] == step and (validated or "loss" in row))
 
+        self.rows = [row for row in read_metrics(path) if known(row)]
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._path = path
-        if not is_primary():
-            return
-        kept = [json.dumps(row) + "\n" for row in read_metrics(path) if known(row)]
-        draft = path.with_suffix(".jsonl.tmp")
-        draft.write_text("".join(kept))
-        os.replace(draft, path)
 
-    def write(self, **values: float) -> None:
-        """Appends one line."""
-        if not is_primary():
-            return
+    def write(self, row: dict[str, Any]) -> None:
+        """Appends one line, through to the disk: no checkpoint is to be there without its lines."""
         with self._path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Nothing is left to do: each line is on the disk."""

@@ -1,9 +1,20 @@
-"""Which checkpoints are kept, and which one is called the best."""
+"""Which checkpoints are kept, which one is called the best, and which ones are no good."""
 
+import pathlib
+import resource
+import shutil
+import threading
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
 
+from dstadapter_jax import DSTAdapter, ModelConfig
 from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError
+from dstadapter_jax.optimizer import count_parameters, make_optimizer, partition
 
 
 def save(checkpoints: Checkpointer, step: int, top1: float | None) -> None:
@@ -26,7 +37,7 @@ def test_the_best_validated_and_the_newest_two_are_kept(tmp_path):
     assert sorted(path.name for path in folders if path.name.isdecimal()) == ["2", "5", "6"]
     with Checkpointer(tmp_path, read_only=True) as checkpoints:
         assert checkpoints.find_step("best") == 2
-        assert checkpoints.find_step("last") == checkpoints.latest_step() == 6
+        assert checkpoints.find_step("last") == checkpoints.steps()[0] == 6
         assert checkpoints.find_step("5") == 5
         restored = checkpoints.restore_trainable(2, {"w": jnp.zeros(3)})
         assert restored["w"].tolist() == [2.0, 2.0, 2.0]
@@ -51,3 +62,119 @@ def test_a_step_is_written_again_only_to_add_its_metrics(tmp_path, top1):
         checkpoints.wait()
         assert ((tmp_path / "checkpoints/1").stat().st_mtime_ns != before) == (top1 is not None)
         assert (tmp_path / "checkpoints/1/metrics").exists() == (top1 is not None)
+
+
+def restore(checkpoints: Checkpointer, step: int) -> None:
+    like = {"w": jnp.zeros((100, 300)), "b": jnp.zeros(3)}
+    checkpoints.restore_training(step, like, {"m": jnp.zeros(3), "count": jnp.int32(0)})
+
+
+def flip_a_bit(step: pathlib.Path) -> None:
+    """In the middle of the largest file, among the weights, where Orbax notices nothing."""
+    path = max(step.glob("trainable/**/d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (flip_a_bit, r"isn't what was saved: \['w'\]"),
+        (lambda step: (step / "iterator/metadata").write_text('{"next_index": 95}'), "iterator"),
+        (lambda step: shutil.rmtree(step / "trainable"), "trainable"),
+        (lambda step: shutil.rmtree(step / "metadata"), "metadata"),
+        (lambda step: shutil.rmtree(step / "metrics"), "metrics"),
+        (lambda step: (step / "metrics/metrics").write_text('{"val_top1": 0.75}'), "metrics"),
+        (lambda step: (step / "metadata/metadata").write_text('{"step"'), "delimiter"),
+    ],
+)
+def test_damage_does_not_pass_unnoticed(tmp_path, damage, reason):
+    with Checkpointer(tmp_path) as checkpoints:
+        checkpoints.save(
+            1,
+            trainable={"w": jax.random.normal(jax.random.key(0), (100, 300)), "b": jnp.zeros(3)},
+            optimizer={"m": jnp.zeros(3), "count": jnp.int32(7)},
+            iterator={"next_index": 96},
+            metadata={"step": 1},
+            metrics={"val_top1": 0.5},
+        )
+        checkpoints.wait()
+        restore(checkpoints, 1)
+    damage(tmp_path / "checkpoints/1")
+    with (
+        Checkpointer(tmp_path, read_only=True) as checkpoints,
+        pytest.raises(DamagedCheckpointError, match=f"reading step 1 from .*{reason}"),
+    ):
+        restore(checkpoints, 1)
+
+
+@pytest.mark.parametrize("broken", ["a file", "nothing"])
+def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, broken):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+        checkpoints.wait()
+        shutil.rmtree(tmp_path / "checkpoints")
+        if broken == "a file":
+            (tmp_path / "checkpoints").touch()
+        with pytest.raises(CheckpointError, match=r"saving step 2 to .* failed"):
+            save(checkpoints, 2, None)
+    # A thread that waited for the folder would hold the process for 20 minutes.
+    assert not [thread for thread in threading.enumerate() if "save" in thread.name]
+
+
+def test_a_checkpoint_is_as_large_as_three_times_what_is_trained(tmp_path):
+    sizes = ModelConfig(
+        num_classes=20,
+        input_resolution=64,
+        patch_size=16,
+        num_frames=4,
+        width=192,
+        layers=4,
+        heads=4,
+    )
+    model = DSTAdapter(sizes, rngs=nnx.Rngs(0))
+    _, trainable, frozen = partition(model, "adapter")
+    optimizer = make_optimizer(1e-3, 0.01, "adapter").init(trainable)
+    # As after training: zeros would be compressed to nothing.
+    noise = np.random.default_rng(0)
+    trainable, optimizer = jax.tree.map(
+        lambda leaf: noise.normal(size=leaf.shape).astype(leaf.dtype), (trainable, optimizer)
+    )
+    with Checkpointer(tmp_path) as checkpoints:
+        iterator, metadata = {"next_index": 0}, {"config": {}}
+        checkpoints.save(
+            1, trainable=trainable, optimizer=optimizer, iterator=iterator, metadata=metadata
+        )
+    files = (tmp_path / "checkpoints/1").rglob("*")
+    on_disk = sum(path.stat().st_size for path in files if path.is_file())
+    trained = 4 * count_parameters(trainable)
+    assert 4 * count_parameters(frozen) > 10 * trained
+    # Noise is compressed by 7 %; 200 kB are Orbax's own.
+    assert 0.9 * 3 * trained < on_disk < 3 * trained + 200e3
+
+
+def test_a_save_that_fails_in_mid_write_leaves_the_one_before(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+        checkpoints.wait()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            # No file may grow beyond this, which is how a full disk looks to who writes.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+            checkpoints.save(
+                2,
+                trainable={"w": np.random.default_rng(0).normal(size=200_000)},
+                optimizer={"m": np.zeros(3)},
+                iterator={},
+                metadata={},
+            )
+            with pytest.raises(CheckpointError, match=r"File too large.* Earlier .* as they were"):
+                checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with Checkpointer(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1]
+        restored, _, _ = checkpoints.restore_training(1, {"w": jnp.zeros(3)}, {"m": jnp.zeros(3)})
+        assert restored["w"].tolist() == [1.0, 1.0, 1.0]
+    assert not list((tmp_path / "checkpoints").glob("*tmp*"))

@@ -34,7 +34,7 @@ logger = logging.getLogger("dstadapter_jax.demo")  # __name__ is "__main__" here
 def make_data(workdir: pathlib.Path, seed: int) -> pathlib.Path:
     """Renders and builds, unless that was done before; returns the dataset's folder."""
     recordings, data = workdir / "recordings", workdir / "data"
-    if not (data / "recordings").exists():
+    if not list((data / "recordings/frames").glob("*.*.*/dataset_info.json")):
         logger.info("rendering %d signs to %s", len(SIGNS), recordings)
         render_vocabulary(recordings, seed=seed)
         arguments = ["recordings/frames", "--manual_dir", str(recordings), "--data_dir", str(data)]

@@ -1,0 +1,65 @@
+"""What can be wrong with checkpoints: told in one line, and moved out of the way if damaged."""
+
+import itertools
+import json
+import logging
+import pathlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be written or read; says which, why, and what to do."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that doesn't hold what was saved."""
+
+
+@contextmanager
+def explained(
+    doing: str, advice: str, kind: type[CheckpointError] = CheckpointError
+) -> Iterator[None]:
+    """Turns whatever Orbax raises into one line; what was whole on the disk stays whole."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise kind(f"{doing} failed: {brief(error)}. {advice}") from error
+
+
+def brief(error: BaseException | None) -> str:
+    """What kind of error, and the beginning of what it says: Orbax's fill a page."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    # The end counts as well: Orbax's errors are long, and have the operating system's last.
+    return text if len(text) <= 500 else f"{text[:250]} … {text[-250:]}"
+
+
+def unreadable_metrics(checkpoints: pathlib.Path, metric: str) -> Iterator[tuple[int, str]]:
+    """Steps whose metrics can't be read, and why: Orbax would fall over them on opening."""
+    for path in checkpoints.glob("*/metrics/metrics"):
+        try:
+            float(json.loads(path.read_text())[metric])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            yield int(path.parts[-3]), f"{path.relative_to(checkpoints)} is unreadable: {error}"
+
+
+def move_aside(checkpoints: pathlib.Path, step: int, reason: str) -> None:
+    """Moves a damaged checkpoint to `damaged_checkpoints` beside `checkpoints`, and says so."""
+    folder = checkpoints.with_name("damaged_checkpoints")
+    folder.mkdir(exist_ok=True)
+    places = (folder / (f"{step}-{n}" if n else str(step)) for n in itertools.count())
+    place = next(path for path in places if not path.exists())
+    (checkpoints / str(step)).rename(place)
+    logger.warning("a damaged checkpoint, moved to %s: %s", place, reason)
+
+
+def check_sums(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming what differs, if checksums aren't those that were saved."""
+    differing = [name for name in saved if saved[name] != found[name]]
+    if differing:
+        raise ValueError(f"what it holds isn't what was saved: {', '.join(differing[:5])}")

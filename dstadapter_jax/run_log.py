@@ -1,0 +1,145 @@
+"""A run's metrics: `metrics.jsonl`, TensorBoard's files, and Weights & Biases where asked for."""
+
+import importlib.metadata
+import pathlib
+import time
+import uuid
+from typing import Any, Protocol, Self
+
+from ml_collections import ConfigDict
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+
+from dstadapter_jax.distributed import is_primary
+from dstadapter_jax.workdir import MetricsLog
+
+Row = dict[str, Any]
+
+
+class _Board(Protocol):
+    def write(self, row: Row) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """TensorBoard's event files, written anew from the rows that a run goes on from.
+
+    So they hold each step once, and none that a kill kept from being written.
+    """
+
+    def __init__(self, folder: pathlib.Path, rows: list[Row]):
+        folder.mkdir(exist_ok=True)
+        for path in folder.glob("events.out.tfevents.*"):
+            path.unlink()
+        self._writer = EventsWriter(str(folder / "events"))
+        # A TensorBoard that is open meanwhile drops what it has read from the files before.
+        self._writer.write_event(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
+        for row in rows:
+            self._add(row)
+        self._writer.flush()
+
+    def write(self, row: Row) -> None:
+        """Writes one row through to the disk."""
+        self._add(row)
+        self._writer.flush()
+
+    def _add(self, row: Row) -> None:
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if name not in ("step", "epoch", "time")
+        ]
+        self._writer.write_event(
+            Event(wall_time=row.get("time"), step=row["step"], summary=Summary(value=values))
+        )
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run at Weights & Biases, the same one however often it is resumed.
+
+    Rows of steps that it holds already are ignored there; they are the same.
+    """
+
+    def __init__(self, workdir: pathlib.Path, config: ConfigDict):
+        import wandb  # not among the requirements
+
+        name = workdir / "wandb_id.txt"
+        if not name.exists():
+            name.write_text(uuid.uuid4().hex[:8] + "\n")
+        try:
+            self._run = wandb.init(
+                project=config.wandb_project,
+                id=name.read_text().strip(),
+                resume="allow",
+                name=workdir.absolute().name,
+                dir=str(workdir),
+                config=config.to_dict(),
+                settings=wandb.Settings(console="off"),
+            )
+        except wandb.errors.Error as error:
+            raise ValueError(
+                f"config.wandb_project: Weights & Biases says: {error}. Run `wandb login`, set"
+                " WANDB_MODE=offline, or leave the field empty."
+            ) from error
+
+    def write(self, row: Row) -> None:
+        """Sends one row."""
+        self._run.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
+
+    def close(self) -> None:
+        """Waits until all rows are sent."""
+        self._run.finish()
+
+
+def check_wandb(project: str) -> None:
+    """Raises ValueError if Weights & Biases is asked for and isn't installed."""
+    try:
+        if project:
+            importlib.metadata.version("wandb")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ValueError(
+            f"config.wandb_project: expected the package wandb for project {project!r}, found it"
+            " not installed. Run `pip install wandb`, or leave the field empty."
+        ) from error
+
+
+class RunLog:
+    """All the places that a row of metrics goes to; a context manager.
+
+    Of many processes the first alone writes.
+    """
+
+    def __init__(self, workdir: pathlib.Path, config: ConfigDict, step: int, validated: bool):
+        """Opens the log of a run that goes on after `step`, as `MetricsLog` takes it."""
+        self._workdir, self._boards = workdir, list[_Board]()
+        if not is_primary():
+            return
+        lines = MetricsLog(workdir / "metrics.jsonl", step, validated)
+        self._boards += [lines, TensorBoard(workdir / "tensorboard", lines.rows)]
+        if config.wandb_project:
+            self._boards.append(WeightsAndBiases(workdir, config))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for board in self._boards:
+            board.close()
+
+    def write(self, **values: float) -> None:
+        """Adds one row, and to it the Unix time."""
+        row = values | {"time": round(time.time(), 3)}
+        try:
+            for board in self._boards:
+                board.write(row)
+        except OSError as error:
+            raise OSError(
+                f"{self._workdir}: step {row['step']} can't be logged: {error.strerror}. Its"
+                " checkpoints are as they were: make room, then start again."
+            ) from error
