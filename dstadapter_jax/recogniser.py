@@ -48,7 +48,7 @@ def preprocess_config(config: Mapping[str, Any]) -> PreprocessConfig:
 
 
 def draw_model(cfg: ModelConfig, seed: int) -> DSTAdapter:
-    """A model with random weights, drawn by one compiled program instead of a hundred small ones."""
+    """A model with random weights, drawn by one program: a hundred small ones take longer."""
 
     def draw() -> DSTAdapter:
         return DSTAdapter(cfg, rngs=nnx.Rngs(seed))
