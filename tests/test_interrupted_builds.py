@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -46,14 +45,13 @@ def arguments(source, out, *options):
     return ["recordings", "--manual_dir", str(source), "--data_dir", str(out), *options]
 
 
-def start(source, out, *options, prefix=(), **kwargs):
+def start(source, out, *options, prefix=()):
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", COMMAND, *arguments(source, out, *options)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **kwargs,
     )
 
 
@@ -234,11 +232,12 @@ def test_a_file_that_may_not_grow(source, whole, tmp_path, overwrite):
     """As full as a quota's disk: no file may have more than 100 KB."""
     before = build(source, tmp_path) if overwrite else None
 
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    child = start(source, tmp_path, *["--overwrite"] * overwrite, preexec_fn=limit)
+    limit = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    prefix = [sys.executable, "-c", limit]
+    child = start(source, tmp_path, *["--overwrite"] * overwrite, prefix=prefix)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 1
     assert "File too large" in errors

@@ -72,10 +72,12 @@ def test_it_trains_an_epoch_and_is_evaluated(built, tmp_path, capsys, config):
     options = {f"model.{field}": value for field, value in SMALL.items()}
     options |= {"pretrained": "", "batch_size": 1, "num_epochs": 1}
     arguments += [f"--config.{field}={value}" for field, value in options.items()]
-    assert launch.main([*arguments, "--workdir", str(tmp_path)]) == 0
+    # Alone, and told so: JAX runs in this process already, so that it can't look for others.
+    assert launch.main([*arguments, "--workdir", str(tmp_path), "--num_processes=1"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["dataset"] == NAMES[dataset]
-    assert (result["split"], result["num_clips"]) == ("test", counts[2])
+    assert result["split"] == "test"
+    assert result["num_clips"] - result["num_left_out"] == counts[2]
     assert result["step"] == counts[0]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [counts[0]] * 2

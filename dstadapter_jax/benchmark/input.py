@@ -89,7 +89,7 @@ def _build(recordings: pathlib.Path, data_dir: pathlib.Path, storage: str) -> Cl
 
 
 def _record_bytes(dataset: ClipDataset) -> int:
-    return len(dataset.source("test").data_source[0])  # as it lies in the file
+    return len(dataset.builder.as_data_source(split="test").data_source[0])  # as it lies there
 
 
 def _test_loader(dataset: ClipDataset, cfg: PreprocessConfig) -> Callable[[], Any]:
