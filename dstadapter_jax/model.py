@@ -16,6 +16,8 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
+from dstadapter_jax.sharding import whole
+
 DEAR = "dear"  # name of the values that are dear to recompute and cheap to keep
 REMAT_POLICIES = {
     "none": None,
@@ -336,7 +338,7 @@ class DSTAdapter(nnx.Module):
         graphdef, layers = nnx.split(self.blocks)
 
         def layer(x: jax.Array, weights: nnx.State) -> tuple[jax.Array, None]:
-            return nnx.merge(graphdef, weights)(x), None
+            return nnx.merge(graphdef, whole(weights))(x), None
 
         if self.cfg.remat != "none":
             # prevent_cse is for straight-line code; inside a scan it only costs.

@@ -9,6 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.damage import CheckpointError
@@ -16,7 +17,7 @@ from dstadapter_jax.model import DSTAdapter, ModelConfig
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.preprocess import PreprocessConfig, normalize
 from dstadapter_jax.pretrained import load_weights
-from dstadapter_jax.sharding import batch_sharding, make_mesh, replicated
+from dstadapter_jax.sharding import batch_sharding, make_mesh, on_mesh, replicated
 from dstadapter_jax.weight_files import file_sha256, resolve_source
 
 logger = logging.getLogger(__name__)
@@ -72,15 +73,16 @@ def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, Backbone]:
     return model, Backbone(source, revision, file_sha256(path))
 
 
-def make_predict(graphdef: nnx.GraphDef) -> Callable[[dict, dict, jax.Array], jax.Array]:
+def make_predict(
+    graphdef: nnx.GraphDef, mesh: Mesh
+) -> Callable[[dict, dict, jax.Array], jax.Array]:
     """The compiled `(trainable, frozen, (B, T, R, R, 3) uint8) -> (B, classes)` probabilities."""
 
-    @jax.jit
     def predict(trainable: dict, frozen: dict, clips: jax.Array) -> jax.Array:
         model = nnx.merge(graphdef, trainable, frozen)
         return jax.nn.softmax(model(normalize(clips)))
 
-    return predict
+    return jax.jit(on_mesh(mesh, predict))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Recogniser:
             mesh = make_mesh()
             trainable, frozen = jax.device_put(weights, replicated(mesh))
             trainable = checkpoints.restore_trainable(step, trainable)
-        predict = make_predict(graphdef)
+        predict = make_predict(graphdef, mesh)
 
         def probabilities(clips: np.ndarray) -> np.ndarray:
             whole = len(clips) % mesh.size == 0

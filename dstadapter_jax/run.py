@@ -105,7 +105,7 @@ class Run:
         state = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
         self.state = distribute(state, parameter_sharding(mesh, state))
         self.frozen = distribute(frozen, parameter_sharding(mesh, frozen))
-        self._predict = make_predict(graphdef)
+        self._predict = make_predict(graphdef, mesh)
         update = make_train_step(graphdef, optimizer, normalize)
         self._train_step = jit_train_step(update, mesh, state)
 

@@ -1,5 +1,7 @@
 """Where arrays lie: a mesh of `data` x `fsdp` devices and the rules for batches and weights."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -56,6 +58,29 @@ def parameter_sharding(mesh: Mesh, tree: Any) -> Any:
         return NamedSharding(mesh, PartitionSpec(*spec))
 
     return jax.tree.map_with_path(rule, tree)
+
+
+def whole(weights: Any) -> Any:
+    """Weights that a product is about to use, brought together on every device.
+
+    Left to itself, the compiler may leave the weights where they are and bring every device the
+    activations of the whole batch, which are many times as large. Inside a scan over layers, only
+    one layer's weights are whole at a time. Where `on_mesh` isn't around it, nothing happens.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return weights
+    return jax.lax.with_sharding_constraint(weights, PartitionSpec())
+
+
+def on_mesh(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which `jax.jit` is to compile, in whose trace `whole` knows the mesh."""
+
+    @functools.wraps(function)
+    def traced(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return traced
 
 
 def distribute(tree: Any, shardings: Any) -> Any:

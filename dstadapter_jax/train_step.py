@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from dstadapter_jax.sharding import parameter_sharding, replicated
+from dstadapter_jax.sharding import on_mesh, parameter_sharding, replicated
 
 
 class TrainState(NamedTuple):
@@ -76,4 +76,4 @@ def jit_train_step(
 ) -> Callable[..., tuple[TrainState, jax.Array]]:
     """Compiles the update for a mesh; the state that is passed in is given up."""
     shardings = parameter_sharding(mesh, state), replicated(mesh)
-    return jax.jit(train_step, donate_argnums=0, out_shardings=shardings)
+    return jax.jit(on_mesh(mesh, train_step), donate_argnums=0, out_shardings=shardings)

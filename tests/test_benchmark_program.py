@@ -93,7 +93,8 @@ def test_a_setting_is_measured(tiny_models, capsys, mode):
     assert found["clips_per_second"] == pytest.approx(2 / found["seconds"]["median"])
     assert 0 < found["data_wait_seconds"] < found["seconds"]["largest"]
     assert found["needed_flops_per_clip"] <= found["flops_per_clip"]
-    assert found["temporary_bytes"] > 0
+    assert found["memory_bytes"]["temporary"] > 0
+    assert found["collective_bytes"] == {}
     assert found["share_of_product_rate"] > 0
 
 

@@ -73,7 +73,7 @@ def _ratios(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
     return {
         "seconds": first["seconds"]["median"] / second["seconds"]["median"],
         "needed_flops": first["needed_flops_per_clip"] / second["needed_flops_per_clip"],
-        "temporary_bytes": first["temporary_bytes"] / second["temporary_bytes"],
+        "temporary_bytes": first["memory_bytes"]["temporary"] / second["memory_bytes"]["temporary"],
     }
 
 

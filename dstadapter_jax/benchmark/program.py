@@ -1,6 +1,7 @@
 """Times the compiled programs of training and evaluation, several settings in turn."""
 
 import dataclasses
+import functools
 import statistics
 import tempfile
 import time
@@ -12,14 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
+from jax.sharding import Mesh
 from tqdm import tqdm
 
+from dstadapter_jax.benchmark.collectives import collective_bytes
 from dstadapter_jax.benchmark.flops import needed_flops, program_flops
 from dstadapter_jax.model import DSTAdapter, ModelConfig
 from dstadapter_jax.optimizer import make_optimizer, partition
 from dstadapter_jax.preprocess import normalize
-from dstadapter_jax.recogniser import make_predict
-from dstadapter_jax.sharding import distribute, make_mesh, parameter_sharding, shard_batch
+from dstadapter_jax.recogniser import draw_model, make_predict
+from dstadapter_jax.sharding import (
+    batch_sharding,
+    distribute,
+    make_mesh,
+    parameter_sharding,
+    shard_batch,
+)
 from dstadapter_jax.train_step import TrainState, jit_train_step, make_train_step
 
 MODELS = {"vit_b16": ModelConfig.vit_b16, "vit_l14": ModelConfig.vit_l14}
@@ -58,66 +67,102 @@ class Setting:
 
 
 class Program:
-    """A compiled program and its arguments; `run` does one step as the train loop would.
+    """A compiled program; `run` does one step as the train loop would.
+
+    It is compiled from shapes alone, so that programs larger than this machine can be looked at.
 
     Attributes:
         compile_seconds: Tracing included.
-        temporary_bytes: What the program needs beside its arguments and results, at its peak.
+        memory: A device's, in bytes: `arguments`, and at the peak what is `temporary`.
+        collectives: Bytes that a device gets of each kind.
         flops: Of one step, recomputation included.
     """
 
     def __init__(self, setting: Setting):
-        cfg = setting.config
         self.setting, self._mesh = setting, make_mesh(-1, setting.fsdp)
-        graphdef, trainable, frozen = partition(DSTAdapter(cfg, rngs=nnx.Rngs(0)), setting.tune)
-        size = (cfg.num_frames, cfg.input_resolution, cfg.input_resolution, 3)
-        rng = np.random.default_rng(0)
-        self._batch = {
-            "clip": rng.integers(0, 256, (1, setting.batch, *size), np.uint8),
-            "label": rng.integers(0, NUM_CLASSES, (1, setting.batch), np.int32),
-        }
-        self._frozen = distribute(frozen, parameter_sharding(self._mesh, frozen))
-        step = self._train(graphdef, trainable) if setting.mode == "train" else None
-        self._start(step or self._evaluate(graphdef, trainable))
-
-    def _train(self, graphdef: nnx.GraphDef, trainable: dict) -> Callable[..., Any]:
-        optimizer = make_optimizer(LEARNING_RATE, WEIGHT_DECAY, self.setting.tune)
-        state = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
-        self._state: Any = distribute(state, parameter_sharding(self._mesh, state))
-        update = make_train_step(graphdef, optimizer, normalize)
-        self._key = jax.random.key(0)
-        return jit_train_step(update, self._mesh, state)
-
-    def _evaluate(self, graphdef: nnx.GraphDef, trainable: dict) -> Callable[..., Any]:
-        self._state = distribute(trainable, parameter_sharding(self._mesh, trainable))
-        return make_predict(graphdef)
-
-    def _start(self, program: Any) -> None:
-        arguments = self._arguments(self._to_device())
-        self.flops = program_flops(program, *arguments)
+        self._optimizer = make_optimizer(LEARNING_RATE, WEIGHT_DECAY, setting.tune)
+        model = nnx.eval_shape(lambda: DSTAdapter(setting.config, rngs=nnx.Rngs(0)))
+        graphdef, trainable, frozen = partition(model, setting.tune)
+        state = jax.eval_shape(self._state_of, trainable)
+        program: Any = make_predict(graphdef, self._mesh)
+        if setting.mode == "train":
+            update = make_train_step(graphdef, self._optimizer, normalize)
+            program = jit_train_step(update, self._mesh, state)
+        state, frozen = _placed(state, self._mesh), _placed(frozen, self._mesh)
+        arguments = self._arguments(state, frozen, self._batch_shapes())
         started = time.perf_counter()
         self._compiled = program.lower(*arguments).compile()
         self.compile_seconds = time.perf_counter() - started
-        self.temporary_bytes = self._compiled.memory_analysis().temp_size_in_bytes
+        memory = self._compiled.memory_analysis()
+        self.memory = {
+            "arguments": memory.argument_size_in_bytes,
+            "temporary": memory.temp_size_in_bytes,
+        }
+        self.collectives = collective_bytes(self._compiled.as_text())
+        self.flops = program_flops(program, *arguments)
 
-    def _to_device(self) -> dict[str, jax.Array]:
-        return shard_batch(self._mesh, self._batch, axis=1)
-
-    def _arguments(self, batch: dict[str, jax.Array]) -> tuple[Any, ...]:
+    def _state_of(self, trainable: dict) -> Any:
         if self.setting.mode == "eval":
-            return self._state, self._frozen, batch["clip"][0]
-        return self._state, self._frozen, batch["clip"], batch["label"], self._key
+            return trainable
+        return TrainState(jnp.int32(0), trainable, self._optimizer.init(trainable))
+
+    def _batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        cfg, batch = self.setting.config, self.setting.batch
+        clip = (1, batch, cfg.num_frames, cfg.input_resolution, cfg.input_resolution, 3)
+        sharding = batch_sharding(self._mesh, axis=1)
+        return {
+            "clip": jax.ShapeDtypeStruct(clip, np.uint8, sharding=sharding),
+            "label": jax.ShapeDtypeStruct((1, batch), np.int32, sharding=sharding),
+        }
+
+    def _arguments(self, state: Any, frozen: dict, batch: dict[str, Any]) -> tuple[Any, ...]:
+        if self.setting.mode == "eval":
+            clips = batch["clip"]
+            if isinstance(clips, jax.ShapeDtypeStruct):
+                clips = clips.update(shape=clips.shape[1:], sharding=batch_sharding(self._mesh))
+            return state, frozen, clips
+        return state, frozen, batch["clip"], batch["label"], jax.random.key(0)
+
+    @functools.cached_property
+    def _weights(self) -> list[Any]:
+        """State and frozen weights on the devices; the state changes with each step."""
+        model = draw_model(self.setting.config, seed=0)
+        _, trainable, frozen = partition(model, self.setting.tune)
+        weights = self._state_of(trainable), frozen
+        return [distribute(tree, parameter_sharding(self._mesh, tree)) for tree in weights]
+
+    @functools.cached_property
+    def _batch(self) -> dict[str, np.ndarray]:
+        rng, shapes = np.random.default_rng(0), self._batch_shapes()
+        limits = {"clip": 256, "label": NUM_CLASSES}
+        return {
+            name: rng.integers(0, limits[name], shape.shape, shape.dtype)
+            for name, shape in shapes.items()
+        }
 
     def run(self) -> tuple[float, float]:
         """One step; returns its seconds, and of these the seconds until its batch was there."""
+        weights, rows, axis = self._weights, self._batch, 1
+        if self.setting.mode == "eval":
+            rows, axis = {"clip": rows["clip"][0]}, 0
         started = time.perf_counter()
-        batch = jax.block_until_ready(self._to_device())
+        batch = jax.block_until_ready(shard_batch(self._mesh, rows, axis))
         there = time.perf_counter()
-        result = jax.block_until_ready(self._compiled(*self._arguments(batch)))
+        state, frozen = weights
+        result = jax.block_until_ready(self._compiled(*self._arguments(state, frozen, batch)))
         ended = time.perf_counter()
         if self.setting.mode == "train":
-            self._state = result[0]
+            weights[0] = result[0]
         return ended - started, there - started
+
+
+def _placed(tree: Any, mesh: Mesh) -> Any:
+    """Shapes with the places that the arrays would have."""
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        tree,
+        parameter_sharding(mesh, tree),
+    )
 
 
 def matrix_product(dtype: str) -> Callable[[], float]:
@@ -141,8 +186,8 @@ def time_programs(settings: Sequence[Setting], repeats: int) -> list[dict[str, A
         For each setting its fields and: `clips_per_second`, the median; `seconds` of a step, with
         their spread; `data_wait_seconds`, of these, until the batch was on the device;
         `compile_seconds`; `flops_per_clip`, what the program does, and `needed_flops_per_clip`, the
-        count by hand; `temporary_bytes`; `share_of_product_rate`, needed operations a second
-        against those of a big product, timed in between.
+        count by hand; `memory_bytes` and `collective_bytes` of a device; `share_of_product_rate`,
+        needed operations a second against those of a big product, timed in between.
     """
     programs = [Program(setting) for setting in settings]
     rates = [matrix_product(setting.dtype) for setting in settings]
@@ -173,7 +218,8 @@ def _report(
         "compile_seconds": program.compile_seconds,
         "flops_per_clip": program.flops / setting.batch,
         "needed_flops_per_clip": needed,
-        "temporary_bytes": program.temporary_bytes,
+        "memory_bytes": program.memory,
+        "collective_bytes": program.collectives,
         "product_flops_per_second": statistics.median(product_rates),
         "share_of_product_rate": needed * setting.batch / median / rate,
     }
@@ -185,12 +231,19 @@ def time_compilation(setting: Setting) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="benchmark_cache_") as folder:
         try:
             _use_cache(folder)
-            first = Program(setting).compile_seconds
+            program = Program(setting)
             jax.clear_caches()
             again = Program(setting).compile_seconds
         finally:
             _use_cache(cache)
-    return {**dataclasses.asdict(setting), "compile_seconds": first, "cached_seconds": again}
+    return {
+        **dataclasses.asdict(setting),
+        "compile_seconds": program.compile_seconds,
+        "cached_seconds": again,
+        "flops_per_clip": program.flops / setting.batch,
+        "memory_bytes": program.memory,
+        "collective_bytes": program.collectives,
+    }
 
 
 def _use_cache(folder: str | None) -> None:
