@@ -65,11 +65,24 @@ def whole(weights: Any) -> Any:
 
     Left to itself, the compiler may leave the weights where they are and bring every device the
     activations of the whole batch, which are many times as large. Inside a scan over layers, only
-    one layer's weights are whole at a time. Where `on_mesh` isn't around it, nothing happens.
+    one layer's weights are whole at a time; only `on_mesh`.
     """
-    if jax.sharding.get_abstract_mesh().empty:
-        return weights
-    return jax.lax.with_sharding_constraint(weights, PartitionSpec())
+    return weights if device_count() == 1 else _constrained(weights, PartitionSpec())
+
+
+def split_rows(rows: jax.Array) -> jax.Array:
+    """Rows that are split over all devices and stay so; only `on_mesh`."""
+    return rows if device_count() == 1 else _constrained(rows, PartitionSpec(("data", "fsdp")))
+
+
+def _constrained(tree: Any, spec: PartitionSpec) -> Any:
+    return jax.lax.with_sharding_constraint(tree, spec)
+
+
+def device_count() -> int:
+    """Of the mesh that `on_mesh` has put around this."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else mesh.size
 
 
 def on_mesh(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:

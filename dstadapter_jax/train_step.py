@@ -9,7 +9,13 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from dstadapter_jax.sharding import on_mesh, parameter_sharding, replicated
+from dstadapter_jax.sharding import (
+    device_count,
+    on_mesh,
+    parameter_sharding,
+    replicated,
+    split_rows,
+)
 
 
 class TrainState(NamedTuple):
@@ -51,19 +57,28 @@ def make_train_step(
             logits = model.head(model.drop(model.features(prepare(clips)), keep))
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
+        # Each device sums up its own clips' gradients, and these are averaged once, at the end.
+        # Left to itself, the compiler sends what each product of each microbatch adds to them.
+        of_parts = jax.vmap(jax.value_and_grad(loss_of), in_axes=(None, 0, 0, 0))
+        devices = device_count()
+
         def accumulate(
             sums: tuple[jax.Array, dict], microbatch: tuple[jax.Array, ...]
         ) -> tuple[tuple[jax.Array, dict], None]:
-            found = jax.value_and_grad(loss_of)(state.trainable, *microbatch)
-            return jax.tree.map(jnp.add, sums, found), None
+            parts = [rows.reshape(devices, -1, *rows.shape[1:]) for rows in microbatch]
+            found = of_parts(state.trainable, *map(split_rows, parts))
+            return jax.tree.map(lambda a, b: split_rows(a + b), sums, found), None
 
         count, size = labels.shape
         model = nnx.merge(graphdef, state.trainable, frozen)
         keep = model.dropout_mask(jax.random.fold_in(key, state.step), count * size)
-        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trainable))
+        zeros = jax.tree.map(
+            lambda leaf: split_rows(jnp.zeros((devices, *leaf.shape))),
+            (jnp.zeros(()), state.trainable),
+        )
         microbatches = (clips, labels, keep.reshape(count, size, -1))
         sums, _ = jax.lax.scan(accumulate, zeros, microbatches)
-        loss, gradients = jax.tree.map(lambda total: total / count, sums)
+        loss, gradients = jax.tree.map(lambda total: total.mean(axis=0) / count, sums)
         updates, moments = optimizer.update(gradients, state.optimizer, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
         return TrainState(state.step + 1, trainable, moments), loss

@@ -1,6 +1,10 @@
 """The counts of operations, and the commands that measure."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +14,7 @@ from flax import nnx
 
 from dstadapter_jax.benchmark import __main__ as command
 from dstadapter_jax.benchmark import program
+from dstadapter_jax.benchmark.collectives import collective_bytes
 from dstadapter_jax.benchmark.flops import needed_flops, program_flops
 from dstadapter_jax.model import DSTAdapter, ModelConfig
 from dstadapter_jax.optimizer import TUNES, make_optimizer, partition
@@ -71,6 +76,63 @@ def test_recomputation_is_not_needed():
     selective = program_flops(*_called(step_and_arguments(small(), "train", "adapter")))
     # What it says of itself: an eighth of the forward pass.
     assert 0 < selective - plain < 0.2 * 2 * forward
+
+
+def test_bytes_of_collectives_count_as_often_as_they_are_sent():
+    text = """
+%body (a: f32[8]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  ROOT %sum = (f32[8]{0}, bf16[2,3]{1,0}) all-reduce-start(%a, %b), to_apply=%add
+  %done = (f32[8]{0}, bf16[2,3]{1,0}) all-reduce-done(%sum)
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %gathered = f32[16]{0} all-gather(%a), dimensions={0}
+  ROOT %loop = f32[8]{0} while(%a), body=%body, backend_config={"known_trip_count":{"n":"5"}}
+}
+"""
+    assert collective_bytes(text) == {"all-gather": 64, "all-reduce": 5 * (32 + 12)}
+    with pytest.raises(ValueError, match="the loop over body doesn't tell how often it runs"):
+        collective_bytes(text.replace("known_trip_count", "other"))
+
+
+# On eight devices: what they send, and how large the weights are, in bytes.
+CHILD = """
+import json, sys
+import jax
+from dstadapter_jax.benchmark import program
+from dstadapter_jax.model import ModelConfig
+changes = json.loads(sys.argv[1])
+program.MODELS["vit_b16"] = lambda n, **rest: ModelConfig(**changes | rest)
+setting = program.Setting(batch=16, fsdp=int(sys.argv[2]))
+compiled = program.Program(setting)
+trainable, frozen = compiled._weights[0].trainable, compiled._weights[1]
+sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (trainable, frozen)]
+print(json.dumps([compiled.collectives, *sizes]))
+"""
+
+
+@pytest.mark.parametrize("fsdp", [1, 8])
+def test_devices_send_gradients_and_weights_and_no_activations(fsdp):
+    changes = json.dumps(SMALL | {"heads": 4})
+    result = subprocess.run(
+        [sys.executable, "-c", CHILD, changes, str(fsdp)],
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=pathlib.Path(__file__).parents[1],
+    )
+    assert result.returncode == 0, result.stderr
+    sent, trainable, frozen = json.loads(result.stdout)
+    # The loss, and the gradients once, less those of the last block's unused adapter.
+    assert 0.8 * trainable < sent["all-reduce"] <= trainable + (4 if fsdp == 1 else 0.1 * frozen)
+    del sent["all-reduce"]
+    if fsdp == 8:  # to which the last block's products for class tokens add a little
+        # Weights whole once in the forward and once in the backward pass.
+        assert sent.pop("all-gather") < 2 * (trainable + frozen)
+        assert sent.pop("all-to-all", 0) < 0.1 * frozen  # embeddings, split another way
+    assert not sent
 
 
 @pytest.fixture
