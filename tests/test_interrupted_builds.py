@@ -15,7 +15,7 @@ from clips import barcoded_frames, write_clip
 
 from dstadapter_jax.input_pipeline import open_dataset
 from tfds_builders import __main__ as command
-from tfds_builders import clip_builder
+from tfds_builders import clip_builder, clip_shards
 from tfds_builders.recordings.recordings_dataset_builder import Builder
 from tfds_builders.staging import Staging
 
@@ -155,17 +155,58 @@ def test_after_unusable_clips_only_their_shards_are_made_again(source, tmp_path,
     copy, out = tmp_path / "copy", tmp_path / "out"
     subprocess.run(["cp", "-rp", source, copy], check=True)
     broken = next(copy.glob("a/*.mp4"))
-    content, stat = broken.read_bytes(), broken.stat()
-    broken.write_bytes(content[:1000])
+    content = broken.read_bytes()
+    broken.write_bytes(content[:-1000] + bytes(1000))
+    unreadable = broken.stat()
     with pytest.raises(ValueError, match=r"20 finished shard\(s\) are kept"):
         build(copy, out)
     assert not dataset(out).exists()
     before = {path.name: path.stat().st_mtime_ns for path in shards(out)}
     broken.write_bytes(content)
-    os.utime(broken, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    # As `cp -p` or `chmod` do it: the file looks as it did when it couldn't be read.
+    os.utime(broken, ns=(unreadable.st_atime_ns, unreadable.st_mtime_ns))
     assert build(copy, out) == whole
     after = {name: (dataset(out) / name).stat().st_mtime_ns for name in before}
     assert sum(before[name] != after[name] for name in before) == 1
+
+
+def test_a_file_that_is_still_being_copied(source, whole, tmp_path, monkeypatch):
+    copy, out = tmp_path / "copy", tmp_path / "out"
+    subprocess.run(["cp", "-rp", source, copy], check=True)
+    late = next(copy.glob("a/*.mp4"))
+    content, real = late.read_bytes(), clip_shards.encode_clip
+    late.write_bytes(content[:1000])
+
+    def encode(clip, storage):
+        try:
+            return real(clip, storage)
+        finally:
+            if clip.path == late:
+                late.write_bytes(content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_shards, "encode_clip", encode)
+        with pytest.raises(ValueError, match="its clips were changed while it was written"):
+            build(copy, out)
+    assert build(copy, out) == whole
+
+
+def test_drafts_that_vanish_while_they_are_cleared_up(tmp_path, monkeypatch):
+    """Workers of Beam's may outlive a killed build, and end when they like."""
+    staged = Staging(tmp_path, tmp_path / "recordings" / "frames" / "1.0.0")
+    left = staged.folder / "recordings" / "frames" / ".shards" / f"a{clip_shards.DRAFT}"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    real = Path.unlink
+
+    def unlink(path, **options):
+        real(path)
+        real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with staged.locked():
+            assert not left.exists()
 
 
 def test_two_builds_of_one_dataset(source, whole, tmp_path):
