@@ -1,5 +1,6 @@
 """Builds that are interrupted, killed, run twice at a time, or run out of disk."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -254,6 +255,27 @@ def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
     with pytest.raises(ValueError, match="another process"), staged.locked():
         pass
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), OSError(errno.ESTALE, "Stale file handle")])
+def test_whatever_else_fails_finished_shards_are_kept(
+    source, whole, tmp_path, monkeypatch, caplog, failure
+):
+    caplog.set_level("INFO")
+    real = clip_shards.encode_clip
+
+    def encode(clip, storage):
+        if len(shards(tmp_path)) == 3:
+            raise failure
+        return real(clip, storage)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_shards, "encode_clip", encode)
+        with pytest.raises(type(failure)):
+            build(source, tmp_path)
+    assert len(shards(tmp_path)) == 3
+    assert "3 finished shard(s) are kept in" in caplog.text
+    assert build(source, tmp_path) == whole
 
 
 # A full disk

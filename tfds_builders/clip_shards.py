@@ -1,6 +1,7 @@
 """How clips become the shards of a dataset: files that are written whole, each by itself."""
 
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
@@ -21,6 +22,7 @@ from dstadapter_jax import video
 from tfds_builders.clip_examples import JPEG_QUALITY, SHORT_SIDE, Clip, encode_clip
 
 DRAFT = ".draft"  # ends the names of files that aren't whole
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -130,7 +132,7 @@ def write_shard(
     num_threads: int = 1,
     on_clip: Callable[[int], Any] = lambda count: None,
 ) -> None:
-    """Decodes the clips and writes them, and what became of them; nothing if all were written before.
+    """Decodes the clips and writes them, and what became of them; nothing if all were before.
 
     Clips that were left out are tried again: what kept them from being read need not show in the
     file's size and time, which are all that tells whether a shard is still that of its clips.
@@ -145,7 +147,7 @@ def write_shard(
       on_clip: called as clips are done, with their number.
 
     Raises:
-      OSError: the file can't be written.
+      OSError: the file can't be written; `errno` is one of FULL_DISK if that is why.
     """
     if (before := shard.result(features)) and not before["left_out"]:
         on_clip(len(shard.clips))
@@ -191,7 +193,10 @@ def _write_records(path: Path, records: Iterable[bytes]) -> int:
     except RuntimeError as error:
         reason = str(error).split(";")[0]
         free = shutil.disk_usage(path.parent).free / 1e6
-        raise OSError(f"{path}: {reason}; {free:,.0f} MB are free there") from error
+        failure = OSError(f"{path}: {reason}; {free:,.0f} MB are free there")
+        # ArrayRecord tells in words alone what went wrong.
+        failure.errno = next((n for n in FULL_DISK if os.strerror(n) in reason), None)
+        raise failure from error
     return count
 
 
