@@ -475,7 +475,7 @@ def numbers(example):
     # Three samples a frame: none is passed over.
     cfg = PreprocessConfig(num_frames=3 * int(example["num_frames"]), resolution=224)
     # Of the three test crops, the first is as wide as the frame and holds its top, the barcode.
-    views, _ = example_views(example, cfg, "pyav", "test", None)
+    views, *_ = example_views(example, cfg, "pyav", "test", None)
     return sorted({read_barcode(frame) for frame in views[0]})
 
 
