@@ -5,13 +5,14 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import build_process
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from build_process import SMALL_FILES, arguments
 from clips import barcoded_frames, write_clip
 
 from dstadapter_jax.input_pipeline import open_dataset
@@ -20,15 +21,7 @@ from tfds_builders import clip_builder, clip_shards
 from tfds_builders.recordings.recordings_dataset_builder import Builder
 from tfds_builders.staging import Staging
 
-ROOT = Path(__file__).parents[1]
 NUM_CLIPS, SPLIT_SIZES = 40, [28, 4, 8]
-# The command as users type it, with shards of two clips.
-COMMAND = """
-import runpy, sys
-from tfds_builders import clip_builder
-clip_builder.CLIPS_PER_SHARD = 2
-runpy.run_module("tfds_builders", run_name="__main__", alter_sys=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -42,25 +35,15 @@ def source(tmp_path_factory):
     return folder
 
 
-def arguments(source, out, *options):
-    return ["recordings", "--manual_dir", str(source), "--data_dir", str(out), *options]
-
-
 def start(source, out, *options, prefix=()):
-    return subprocess.Popen(
-        [*prefix, sys.executable, "-c", COMMAND, *arguments(source, out, *options)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return build_process.start(*arguments("recordings", source, out, *options), prefix=prefix)
 
 
 def build(source, out, *options):
     """A build that nothing stops, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip_builder, "CLIPS_PER_SHARD", 2)
-        assert command.main(arguments(source, out, *options)) == 0
+        assert command.main(arguments("recordings", source, out, *options)) == 0
     return files(out)
 
 
@@ -220,8 +203,7 @@ def test_two_builds_of_one_dataset(source, whole, tmp_path):
     try:
         with pytest.raises(ValueError, match="another process builds this dataset"):
             build(source, tmp_path)
-        original = ["recordings/original", *arguments(source, tmp_path)[1:]]
-        assert command.main(original) == 0
+        assert command.main(arguments("recordings/original", source, tmp_path)) == 0
     finally:
         child.send_signal(signal.SIGCONT)
     _, errors = child.communicate(timeout=60)
@@ -292,15 +274,8 @@ def check_full(errors, out, before):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_file_that_may_not_grow(source, whole, tmp_path, overwrite):
-    """As full as a quota's disk: no file may have more than 100 KB."""
     before = build(source, tmp_path) if overwrite else None
-
-    limit = (
-        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-        "os.execv(sys.argv[1], sys.argv[1:])"
-    )
-    prefix = [sys.executable, "-c", limit]
-    child = start(source, tmp_path, *["--overwrite"] * overwrite, prefix=prefix)
+    child = start(source, tmp_path, *["--overwrite"] * overwrite, prefix=SMALL_FILES)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 1
     assert "File too large" in errors
