@@ -132,7 +132,7 @@ def write_shard(
     num_threads: int = 1,
     on_clip: Callable[[int], Any] = lambda count: None,
 ) -> None:
-    """Decodes the clips and writes them, and what became of them; nothing if all were before.
+    """Decodes the clips and writes them, and what became of them; nothing if all are written.
 
     Clips that were left out are tried again: what kept them from being read need not show in the
     file's size and time, which are all that tells whether a shard is still that of its clips.
