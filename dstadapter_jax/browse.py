@@ -24,12 +24,12 @@ from dstadapter_jax.contact_sheet import SheetRow, draw_sheet
 from dstadapter_jax.input_pipeline import (
     SPLITS,
     ClipDataset,
-    FrameReader,
     describe,
+    example_views,
     open_dataset,
     train_clips,
 )
-from dstadapter_jax.preprocess import PreprocessConfig, preprocess
+from dstadapter_jax.preprocess import PreprocessConfig
 from dstadapter_jax.recogniser import preprocess_config
 from dstadapter_jax.video import check_decoder
 
@@ -63,9 +63,9 @@ def read_clips(
             yield {"views": clip.pop("clip")[np.newaxis], **clip}
         return
     for place in np.linspace(0, len(source) - 1, num_clips).round().astype(int):
-        read = FrameReader(example := source[place], decoder)
-        views, _ = preprocess(int(example["num_frames"]), read, cfg, mode=split)
-        yield {"views": views, **describe(example, read)}
+        example = source[place]
+        views, _, indices = example_views(example, cfg, decoder, split, None)
+        yield {"views": views, **describe(example, indices)}
 
 
 def draw_clips(config: ConfigDict, split: str, num_clips: int, path: pathlib.Path) -> list[dict]:

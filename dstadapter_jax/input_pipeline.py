@@ -131,18 +131,24 @@ def example_views(
     decoder: str,
     mode: str,
     rng: np.random.Generator | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes and preprocesses one record of either storage; shapes as `preprocess` gives them."""
-    return preprocess(int(example["num_frames"]), FrameReader(example, decoder), cfg, mode, rng)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decodes and preprocesses one record of either storage, whatever it is for.
+
+    Returns:
+        Views and counts as `preprocess` gives them, and which frames were read.
+    """
+    read = FrameReader(example, decoder)
+    views, counts = preprocess(int(example["num_frames"]), read, cfg, mode, rng)
+    return views, counts, read.indices
 
 
-def describe(example: Example, read: FrameReader) -> dict[str, Any]:
-    """What there is to say of a record whose frames were read: id, signer, label, indices."""
+def describe(example: Example, indices: np.ndarray) -> dict[str, Any]:
+    """What there is to say of a record of which these frames were read, but for the pixels."""
     return {
         "id": _text(example["id"]),
         "signer": _text(example["signer"]),
         "label": np.int32(example["label"]),
-        "indices": read.indices,
+        "indices": indices,
     }
 
 
@@ -195,9 +201,8 @@ def train_clips(
         )
 
     def load(example: Example, rng: np.random.Generator) -> dict[str, Any]:
-        read = FrameReader(example, decoder)
-        views, _ = preprocess(int(example["num_frames"]), read, cfg, "train", rng)
-        return {"clip": views[0], **describe(example, read)}
+        views, _, indices = example_views(example, cfg, decoder, "train", rng)
+        return {"clip": views[0], **describe(example, indices)}
 
     return _training_order(source, batch_size, seed).random_map(load).repeat(num_epochs)
 
@@ -310,7 +315,7 @@ def view_batches(
 
     def load(numbered: tuple[int, Example]) -> list[dict[str, Any]]:
         index, example = numbered
-        views, counts = example_views(example, cfg, decoder, mode, None)
+        views, counts, _ = example_views(example, cfg, decoder, mode, None)
         return [
             {
                 "clip": view,

@@ -50,7 +50,7 @@ def test_include_as_it_is_downloaded(tmp_path):
         zip_file(tmp_path / "in" / name, {"x/MVI_1.MOV": b"x"})
     message = refused("include/full", tmp_path / "in", tmp_path)
     assert "none of 4,284 clips found" in message
-    assert "2 archive(s) there aren't unpacked. Type:" in message
+    assert "2 archive(s) lie there. If they are not unpacked yet, type:" in message
     assert f"  cd {tmp_path}/in && 7z x '*.zip' '-o*'" in message
     assert "password," not in message
 
@@ -128,7 +128,7 @@ def test_recordings_are_unpacked_in_place(tmp_path, caplog):
         (tmp_path / "in" / "hi").mkdir(exist_ok=True)
         (tmp_path / "in" / "hi" / f"{i}.mp4").touch()
     refused("recordings", tmp_path / "in", tmp_path)
-    assert "1 archive(s) there aren't unpacked" in caplog.text
+    assert "1 archive(s) lie there. If they are not unpacked yet, type:" in caplog.text
 
 
 def test_no_archives_no_hint(tmp_path):

@@ -70,10 +70,10 @@ def test_a_clip_of_one_frame(tmp_path, dataset, storage):
     for split in SPLITS:
         (example,) = built.source(split)
         assert example["num_frames"] == 1
-        views, _ = example_views(example, cfg, "pyav", "test", None)
+        views, *_ = example_views(example, cfg, "pyav", "test", None)
         assert {read_barcode(frame) for frame in views[0]} == {0}
         rng = np.random.default_rng(0)
-        views, _ = example_views(example, cfg, "pyav", "train", rng)
+        views, *_ = example_views(example, cfg, "pyav", "train", rng)
         assert views.shape == (1, 4, 112, 112, 3)
 
 

@@ -2,26 +2,17 @@
 
 import os
 import re
-import resource
 import signal
 import subprocess
-import sys
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
+import build_process
 import pytest
+from build_process import SMALL_FILES, arguments
 from clips import barcoded_frames, write_clip
 
-ROOT = Path(__file__).parents[1]
 TWO_PROCESSES = "runner=DirectRunner,direct_running_mode=multi_processing,direct_num_workers=2"
-# The command as users type it, with shards of two clips.
-COMMAND = """
-import runpy
-from tfds_builders import clip_builder
-clip_builder.CLIPS_PER_SHARD = 2
-runpy.run_module("tfds_builders", run_name="__main__", alter_sys=True)
-"""
 needs_beam = pytest.mark.skipif(not find_spec("apache_beam"), reason="needs requirements-beam.txt")
 
 
@@ -41,17 +32,8 @@ def write_source(folder, num_clips=40):
     return folder
 
 
-def start(source, out, *options, stream=subprocess.PIPE, preexec_fn=None):
-    arguments = ["autsl/rgb", "--manual_dir", str(source), "--data_dir", str(out), *options]
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
-        cwd=ROOT,
-        stdout=stream,
-        stderr=stream,
-        text=True,
-        start_new_session=True,
-        preexec_fn=preexec_fn,
-    )
+def start(source, out, *options, **how):
+    return build_process.start(*arguments("autsl/rgb", source, out, *options), **how)
 
 
 def run(source, out, *options):
@@ -129,12 +111,7 @@ def test_a_worker_that_fails(tmp_path):
     """Its error is one line at the end, after Beam's own report of it."""
     source = write_source(tmp_path / "AUTSL", 30)
     options = ["--max_missing", "0.1", f"--beam_pipeline_options={TWO_PROCESSES}"]
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    child = start(source, tmp_path / "out", *options, preexec_fn=limit)
+    child = start(source, tmp_path / "out", *options, prefix=SMALL_FILES)
     _, errors = child.communicate(timeout=120)
     assert child.returncode == 1
     *_, last = errors.splitlines()
@@ -152,8 +129,8 @@ def test_a_worker_that_fails(tmp_path):
 )
 def test_wrong_options(tmp_path, options, message):
     source = write_source(tmp_path / "AUTSL", 30)
-    arguments = ["--max_missing", "0.1", f"--beam_pipeline_options={options}"]
-    status, _, errors = run(source, tmp_path / "out", *arguments)
+    given = ["--max_missing", "0.1", f"--beam_pipeline_options={options}"]
+    status, _, errors = run(source, tmp_path / "out", *given)
     assert status == 1
     assert message in errors
     assert "Traceback" not in errors

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from dstadapter_jax.benchmark.collectives import collective_bytes
 from dstadapter_jax.benchmark.flops import needed_flops, program_flops
 from dstadapter_jax.model import DSTAdapter, ModelConfig
 from dstadapter_jax.optimizer import TUNES, make_optimizer, partition
+from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.train_step import TrainState, make_train_step
 
 SMALL = {"num_classes": 5, "input_resolution": 96, "num_frames": 3, "width": 64, "layers": 4}
@@ -168,15 +170,55 @@ def test_two_settings_in_turn(tiny_models, capsys):
     assert found["a_to_b"]["temporary_bytes"] < 0.5
 
 
-def test_compilation_and_the_cache(tiny_models, capsys, tmp_path):
-    before = jax.config.jax_compilation_cache_dir
-    found = output(capsys, "--mode", "compile")
+def test_the_seconds_to_compile_are_also_those_to_trace(tiny_models, monkeypatch):
+    traced = []
+    monkeypatch.setattr(program, "normalize", lambda clips: traced.append(1) or normalize(clips))
+    clock = types.SimpleNamespace(perf_counter=lambda: len(traced))  # stands unless it is traced
+    monkeypatch.setattr(program, "time", clock)
+    assert program.Program(program.Setting(tune="head")).compile_seconds > 0
+
+
+def test_compilation_and_the_cache(tiny_models, capsys):
+    seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+    # So that JAX would keep nothing so small.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 600.0)
+    before = {name: getattr(jax.config, name) for name in program.CACHE}
+    events = []
+
+    def note(event, **_):
+        events.append(event)
+
+    jax.monitoring.register_event_listener(note)
+    try:
+        found = output(capsys, "--mode", "compile")
+    finally:
+        jax.monitoring.unregister_event_listener(note)
+        after = {name: getattr(jax.config, name) for name in program.CACHE}
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+    assert after == before
+    assert (found["mode"], found["repeats"]) == ("compile", 1)
     assert found["compile_seconds"] > 0
     assert found["cached_seconds"] > 0
-    assert jax.config.jax_compilation_cache_dir == before
+    # The program is what is compiled last.
+    assert events[-1] == "/jax/compilation_cache/cache_hits"
 
 
-@pytest.mark.parametrize("wrong", ["tune", "tune=all", "colour=red", "batch=0"])
+@pytest.mark.parametrize("wrong", ["tune", "tune=all", "colour=red", "batch=0", "mode=input"])
 def test_a_wrong_setting_exits_with_2(wrong):
     with pytest.raises(SystemExit, match="2"):
         command.main(["--mode", "train", "--compare", wrong, "tune=full"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("compile --compare tune=full tune=head", "--compare: without effect in --mode compile"),
+        ("input --batch 2 --compare tune=full tune=head", "--compare, --batch: without effect"),
+        ("eval --kinds autsl", "--kinds: without effect in --mode eval"),
+        ("compile --repeats 3", "--repeats: without effect in --mode compile"),
+    ],
+)
+def test_options_of_another_mode_exit_with_2(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--mode", *arguments.split()])
+    assert message in capsys.readouterr().err

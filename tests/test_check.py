@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import barcoded_frames, write_clip
-from test_public_datasets import autsl_source, bukva_rows, put, write_tsv
+from dataset_trees import autsl_source, bukva_rows, put, put_autsl, write_tsv
 
 from dstadapter_jax.video import ClipError
 from tfds_builders import __main__ as command
@@ -357,6 +357,27 @@ def test_warnings_of_the_lists_are_told(source, out, mp4, capsys):
     warning = "test: 1 clips listed, 3,742 in the official split"
     assert warning in report["warnings"]
     assert f"warning: {warning}\n" in capsys.readouterr().out
+
+
+def test_clips_on_no_list_are_told(source, out, mp4):
+    make_autsl(source, mp4)
+    more = [f"train/signer0_sample{i}_color.mp4" for i in range(100, 107)]
+    put(source, more)
+    _, report = check("autsl", source, out)
+    assert report["unlisted"] == more
+    (told,) = [text for text in texts(report, "warning") if "on no list" in text]
+    assert told.startswith("7 clip(s) are on no list, and left out: train/signer0_sample100_color")
+    assert more[-1] in Page(out / "check_autsl_rgb.html").shown
+
+
+def test_the_folder_is_the_one_that_is_used(source, out, mp4):
+    """Not the part of it that the user gave."""
+    put_autsl(source, {"a": mp4})
+    put(source, ["val/val/signer1_sample1_color.mp4"], b"")
+    _, report = check("autsl", source / "train", out)
+    assert report["folder"] == str(source)
+    (unreadable,) = report["splits"]["validation"]["unreadable"]
+    assert unreadable["path"] == "val/val/signer1_sample1_color.mp4"
 
 
 # The page

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from clips import barcoded_frames, write_clip
+from dataset_trees import put
 
 from tfds_builders import __main__ as command
 from tfds_builders import sources
@@ -17,59 +18,52 @@ from tfds_builders.recordings import index, recordings_dataset_builder
 from tfds_builders.recordings.index import RecordingsError
 
 LABELS = {"train": "signer0_sample1,1", "val": "signer1_sample1,2", "test": "signer6_sample1,3"}
-LETTERS = "attachment_id\tuser_id\ttext\tbegin\tend\ttrain"
+HEADER = "attachment_id\tuser_id\ttext\tbegin\tend\ttrain"
 ROWS = ["a\tu1\tЁ\t0\t1\t1", "b\tu2\tЯ\t0\t1\t1", "c\tu3\tБ\t0\t1\t0"]
 
 
-def put(folder, names, content=""):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-
-
-def put_autsl(folder):
+def autsl_tree(folder):
     for split, row in LABELS.items():
-        put(folder, [f"{split}_labels.csv"], row)
+        put(folder, [f"{split}_labels.csv"], row.encode())
         put(folder, [f"{split}/{split}/{row.split(',')[0]}_color.mp4"])
 
 
-def put_autsl_flat(folder):
+def autsl_flat_tree(folder):
     """The label files in a folder of their own, the videos one level higher."""
     for split, row in LABELS.items():
-        put(folder, [f"labels/{split}_labels.csv"], row)
+        put(folder, [f"labels/{split}_labels.csv"], row.encode())
         put(folder, [f"{split}/{row.split(',')[0]}_color.mp4"])
 
 
-def put_bukva(folder):
-    put(folder, ["annotations.tsv"], "\n".join([LETTERS, *ROWS]))
+def bukva_tree(folder):
+    put(folder, ["annotations.tsv"], "\n".join([HEADER, *ROWS]).encode())
     put(folder, [f"{kind}/{kind}/{name}" for kind in ("trimmed", "original") for name in "abc"])
 
 
-def put_include(folder):
+def include_tree(folder):
     put(folder, ["Adjectives/1. loud/MVI_5177.MOV", "Animals/4. Bird/Extra/MVI_3042.MOV"])
     for split in ("train", "validation", "test"):
         put(folder, include.index.listed("full", split)[:2])
 
 
-def put_include_archives(folder):
+def include_archives_tree(folder):
     for split in ("train", "validation", "test"):
         for name in include.index.listed("full", split):
             if name.startswith(("Animals/", "Greetings/")):
                 put(folder, [f"{name.split('/')[0]}_1of2/{name}"])
 
 
-def put_lsa64(folder):
+def lsa64_tree(folder):
     put(folder, [f"all_cut/{s:03}/{s:03}_{p:03}_001.mp4" for s in (1, 2) for p in range(1, 11)])
 
 
 DATASETS = {
-    "autsl": (autsl.Builder, "rgb", put_autsl),
-    "autsl-flat": (autsl.Builder, "rgb", put_autsl_flat),
-    "bukva": (bukva.Builder, "trimmed", put_bukva),
-    "include": (include.Builder, "full", put_include),
-    "include-archives": (include.Builder, "full", put_include_archives),
-    "lsa64": (lsa64.Builder, "signer_independent", put_lsa64),
+    "autsl": (autsl.Builder, "rgb", autsl_tree),
+    "autsl-flat": (autsl.Builder, "rgb", autsl_flat_tree),
+    "bukva": (bukva.Builder, "trimmed", bukva_tree),
+    "include": (include.Builder, "full", include_tree),
+    "include-archives": (include.Builder, "full", include_archives_tree),
+    "lsa64": (lsa64.Builder, "signer_independent", lsa64_tree),
 }
 # The folder given, and the one that is used for it.
 PARTS = [
@@ -177,7 +171,7 @@ def test_recordings_in_a_folder_of_their_own(tmp_path):
 def test_recordings_csv_one_level_down_or_up(tmp_path, capsys, mp4):
     rows = [f"clips/{label}{s}.mp4,{label},{s}" for label in "ab" for s in "ABC"]
     folder = tmp_path / "in" / "rec"
-    put(folder, ["list.csv"], "\n".join(["path,label,signer", *rows]))
+    put(folder, ["list.csv"], "\n".join(["path,label,signer", *rows]).encode())
     (folder / "clips").mkdir()
     for row in rows:
         (folder / row.split(",")[0]).write_bytes(mp4)
@@ -196,7 +190,7 @@ def test_recordings_csv_one_level_down_or_up(tmp_path, capsys, mp4):
 def test_recordings_that_are_one_label_stay_where_they_are(tmp_path):
     """No CSV tells that the folder above is meant, and it may be anybody's."""
     put(tmp_path, ["home/hi/0.mp4", "home/bye/0.mp4"])
-    put(tmp_path, ["home/budget.csv"], "date,sum\n")
+    put(tmp_path, ["home/budget.csv"], b"date,sum\n")
     assert index.find(tmp_path / "home/hi") == tmp_path / "home/hi"
     with pytest.raises(RecordingsError, match="give the one that it lies in"):
         index.read(tmp_path / "home/hi")

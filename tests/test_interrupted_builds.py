@@ -1,33 +1,27 @@
 """Builds that are interrupted, killed, run twice at a time, or run out of disk."""
 
+import errno
 import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import build_process
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from build_process import SMALL_FILES, arguments
 from clips import barcoded_frames, write_clip
 
 from dstadapter_jax.input_pipeline import open_dataset
 from tfds_builders import __main__ as command
-from tfds_builders import clip_builder
+from tfds_builders import clip_builder, clip_shards
 from tfds_builders.recordings.recordings_dataset_builder import Builder
 from tfds_builders.staging import Staging
 
-ROOT = Path(__file__).parents[1]
 NUM_CLIPS, SPLIT_SIZES = 40, [28, 4, 8]
-# The command as users type it, with shards of two clips.
-COMMAND = """
-import runpy, sys
-from tfds_builders import clip_builder
-clip_builder.CLIPS_PER_SHARD = 2
-runpy.run_module("tfds_builders", run_name="__main__", alter_sys=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +35,15 @@ def source(tmp_path_factory):
     return folder
 
 
-def arguments(source, out, *options):
-    return ["recordings", "--manual_dir", str(source), "--data_dir", str(out), *options]
-
-
 def start(source, out, *options, prefix=()):
-    return subprocess.Popen(
-        [*prefix, sys.executable, "-c", COMMAND, *arguments(source, out, *options)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return build_process.start(*arguments("recordings", source, out, *options), prefix=prefix)
 
 
 def build(source, out, *options):
     """A build that nothing stops, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip_builder, "CLIPS_PER_SHARD", 2)
-        assert command.main(arguments(source, out, *options)) == 0
+        assert command.main(arguments("recordings", source, out, *options)) == 0
     return files(out)
 
 
@@ -155,17 +139,58 @@ def test_after_unusable_clips_only_their_shards_are_made_again(source, tmp_path,
     copy, out = tmp_path / "copy", tmp_path / "out"
     subprocess.run(["cp", "-rp", source, copy], check=True)
     broken = next(copy.glob("a/*.mp4"))
-    content, stat = broken.read_bytes(), broken.stat()
-    broken.write_bytes(content[:1000])
+    content = broken.read_bytes()
+    broken.write_bytes(content[:-1000] + bytes(1000))
+    unreadable = broken.stat()
     with pytest.raises(ValueError, match=r"20 finished shard\(s\) are kept"):
         build(copy, out)
     assert not dataset(out).exists()
     before = {path.name: path.stat().st_mtime_ns for path in shards(out)}
     broken.write_bytes(content)
-    os.utime(broken, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    # As `cp -p` or `chmod` do it: the file looks as it did when it couldn't be read.
+    os.utime(broken, ns=(unreadable.st_atime_ns, unreadable.st_mtime_ns))
     assert build(copy, out) == whole
     after = {name: (dataset(out) / name).stat().st_mtime_ns for name in before}
     assert sum(before[name] != after[name] for name in before) == 1
+
+
+def test_a_file_that_is_still_being_copied(source, whole, tmp_path, monkeypatch):
+    copy, out = tmp_path / "copy", tmp_path / "out"
+    subprocess.run(["cp", "-rp", source, copy], check=True)
+    late = next(copy.glob("a/*.mp4"))
+    content, real = late.read_bytes(), clip_shards.encode_clip
+    late.write_bytes(content[:1000])
+
+    def encode(clip, storage):
+        try:
+            return real(clip, storage)
+        finally:
+            if clip.path == late:
+                late.write_bytes(content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_shards, "encode_clip", encode)
+        with pytest.raises(ValueError, match="its clips were changed while it was written"):
+            build(copy, out)
+    assert build(copy, out) == whole
+
+
+def test_drafts_that_vanish_while_they_are_cleared_up(tmp_path, monkeypatch):
+    """Workers of Beam's may outlive a killed build, and end when they like."""
+    staged = Staging(tmp_path, tmp_path / "recordings" / "frames" / "1.0.0")
+    left = staged.folder / "recordings" / "frames" / ".shards" / f"a{clip_shards.DRAFT}"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    real = Path.unlink
+
+    def unlink(path, **options):
+        real(path)
+        real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with staged.locked():
+            assert not left.exists()
 
 
 def test_two_builds_of_one_dataset(source, whole, tmp_path):
@@ -178,8 +203,7 @@ def test_two_builds_of_one_dataset(source, whole, tmp_path):
     try:
         with pytest.raises(ValueError, match="another process builds this dataset"):
             build(source, tmp_path)
-        original = ["recordings/original", *arguments(source, tmp_path)[1:]]
-        assert command.main(original) == 0
+        assert command.main(arguments("recordings/original", source, tmp_path)) == 0
     finally:
         child.send_signal(signal.SIGCONT)
     _, errors = child.communicate(timeout=60)
@@ -215,6 +239,27 @@ def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("failure", [MemoryError(), OSError(errno.ESTALE, "Stale file handle")])
+def test_whatever_else_fails_finished_shards_are_kept(
+    source, whole, tmp_path, monkeypatch, caplog, failure
+):
+    caplog.set_level("INFO")
+    real = clip_shards.encode_clip
+
+    def encode(clip, storage):
+        if len(shards(tmp_path)) == 3:
+            raise failure
+        return real(clip, storage)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_shards, "encode_clip", encode)
+        with pytest.raises(type(failure)):
+            build(source, tmp_path)
+    assert len(shards(tmp_path)) == 3
+    assert "3 finished shard(s) are kept in" in caplog.text
+    assert build(source, tmp_path) == whole
+
+
 # A full disk
 
 
@@ -229,15 +274,8 @@ def check_full(errors, out, before):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_file_that_may_not_grow(source, whole, tmp_path, overwrite):
-    """As full as a quota's disk: no file may have more than 100 KB."""
     before = build(source, tmp_path) if overwrite else None
-
-    limit = (
-        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-        "os.execv(sys.argv[1], sys.argv[1:])"
-    )
-    prefix = [sys.executable, "-c", limit]
-    child = start(source, tmp_path, *["--overwrite"] * overwrite, prefix=prefix)
+    child = start(source, tmp_path, *["--overwrite"] * overwrite, prefix=SMALL_FILES)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 1
     assert "File too large" in errors

@@ -22,7 +22,7 @@ from tensorflow_datasets.core.dataset_metadata import valid_tags
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
 from tfds_builders import __main__ as command
-from tfds_builders import clip_builder
+from tfds_builders import clip_builder, public_dataset
 from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva
 from tfds_builders.include import index as include
@@ -126,7 +126,10 @@ def test_include50_splits_are_not_those_of_the_whole():
     assert len(paths["include50", "test"] & paths["full", "train"]) == 145
     words = {key: {include.word_name(path) for path in of} for key, of in paths.items()}
     assert words["include50", "train"] - words["include50", "test"] == {"dry"}
-    assert len(words["full", "train"] - words["full", "validation"]) == 16
+    published = {include.word_name(p) for p in paths["full", "validation"] - NEVER_PUBLISHED}
+    unseen = words["full", "train"] - published
+    assert len(unseen) == 17
+    assert "Second (Number)" in unseen
 
 
 def test_include_in_other_spellings_and_levels():
@@ -152,6 +155,14 @@ def test_include_takes_no_one_of_two_files_for_one_clip():
 def test_include_second_number_is_taken_where_somebody_has_it():
     listing = include.read(FOLDER, below([*include_names(), *NEVER_PUBLISHED]), "full")
     assert sizes(listing) == [3127, 348, 817]
+
+
+def test_include_tells_files_on_no_list():
+    """Of include50 those that `full` lists are nothing strange."""
+    more = ["Animals/4. Bird/MVI_9999.MOV", "Animals/notes.txt"]
+    for variant in include.PREFIXES:
+        listing = include.read(FOLDER, below([*include_names(), *more]), variant)
+        assert listing.unlisted == more[:1]
 
 
 # AUTSL
@@ -231,8 +242,8 @@ def test_autsl_tells_unusual_lists(tmp_path):
         "train: 2 clips listed, 28,142 in the official split",
         "validation: 1 clips listed, 4,418 in the official split",
         "test: 1 clips listed, 3,742 in the official split",
-        "1 clip(s) are in no label file, and left out: signer0_sample9, …",
     ]
+    assert listing.unlisted == ["train/signer0_sample9_color.mp4"]
 
 
 def test_autsl_bad_labels_are_listed_at_once(tmp_path):
@@ -266,7 +277,7 @@ def test_autsl_without_a_label_file(tmp_path):
         build("autsl/rgb", tmp_path, tmp_path / "out")
     message = str(caught.value)
     assert "no labels of validation: expected validation_labels.csv or val_labels.csv" in message
-    assert "2 archive(s) there aren't unpacked" in message
+    assert "2 archive(s) lie there" in message
     assert f"cd {tmp_path} && 7z x train_set_vfbha39.zip.001 '-o*'" in message
 
 
@@ -319,7 +330,10 @@ def test_bukva_files_by_stem(tmp_path, folder, pattern):
     write_tsv(tmp_path, bukva_rows())
     names = [f"{folder}/{pattern.format(row[0])}" for row in bukva_rows()]
     names += [f"original/{row[0]}.mp4" for row in bukva_rows()] + [f"{folder}/id-0-0.json"]
+    assert read_bukva(tmp_path, names=names).unlisted == []
+    names.append(f"{folder}/more.mp4")
     listing = read_bukva(tmp_path, names=names)
+    assert listing.unlisted == names[-1:]
     assert not any(listing.missing.values())
     assert {clip.path.parent for clip in listing.found["test"]} == {tmp_path / folder}
     assert {clip.segment for clip in listing.found["test"]} == {None}
@@ -461,7 +475,7 @@ def numbers(example):
     # Three samples a frame: none is passed over.
     cfg = PreprocessConfig(num_frames=3 * int(example["num_frames"]), resolution=224)
     # Of the three test crops, the first is as wide as the frame and holds its top, the barcode.
-    views, _ = example_views(example, cfg, "pyav", "test", None)
+    views, *_ = example_views(example, cfg, "pyav", "test", None)
     return sorted({read_barcode(frame) for frame in views[0]})
 
 
@@ -608,10 +622,32 @@ def test_few_unusable_clips_are_left_out_and_named(tmp_path, clip_files, monkeyp
     assert reasons["signer0_sample2"] == "no such file"
     assert list(reasons) == ["signer0_sample2", "signer0_sample5"]
     assert "is not a video, is damaged" in reasons["signer0_sample5"]
-    assert (
-        "train: 3 clips, signers: 1, 2 left out (missing or damaged: see metadata.json)"
-        in capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    left_out = "2 left out (missing or damaged: see metadata.json)"
+    assert f"train: 3 clips, signers: 1, {left_out}" in printed
+    # A damaged clip shows no sign: its label is among those that the split has no clip of.
+    names = autsl.label_names()
+    assert stored["missing_labels"]["train"] == sorted({*names} - {names[i] for i in (1, 3, 4)})
+    assert names[5] in printed.partition("no clip of: ")[2].splitlines()[0]
+
+
+def test_clips_on_no_list_are_named(tmp_path, clip_files, caplog):
+    source, out = tmp_path / "AUTSL", tmp_path / "out"
+    put_autsl(source, clip_files)
+    more = [f"train/signer0_sample{i}_color.mp4" for i in range(10, 17)]
+    put(source, more, b"must not be read")
+    build("autsl/rgb", source, out)
+    assert f"7 clip(s) are on no list, and left out: {', '.join(more[:5])}, …" in caplog.text
+    assert metadata(out, "autsl/rgb")["unlisted"] == more
+
+
+def test_archives_are_looked_for_only_when_clips_are_missing(tmp_path, clip_files, monkeypatch):
+    """Of those that were unpacked and kept there may be tens of gigabytes."""
+    source = tmp_path / "AUTSL"
+    put_autsl(source, clip_files)
+    put(source, ["train.zip"])
+    monkeypatch.setattr(public_dataset, "unpack_hint", lambda files: pytest.fail("looked"))
+    build("autsl/rgb", source, tmp_path / "out")
 
 
 @pytest.mark.parametrize("options", [["--max_missing", "0.39"], []])

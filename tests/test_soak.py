@@ -49,7 +49,7 @@ def read(dataset: ClipDataset, num_clips: int, every: int) -> list[int]:
 
 
 def settled(count, expected: int) -> int:
-    """What `count` returns once it is `expected`, or after ten seconds: threads end by and by."""
+    """What `count` returns once it isn't above `expected`, or after ten seconds: threads linger."""
     until = time.monotonic() + 10
     while count() > expected and time.monotonic() < until:
         gc.collect()
@@ -63,12 +63,13 @@ def test_reading_on_and_on_leaves_nothing_behind(data_dir, storage):
     files = open_files()
     # The first reader starts ArrayRecord's own threads, 64 a process and for good, and fills the
     # allocator's pools.
-    read(dataset, 1000, 1000)
+    read(dataset, 500, 500)
     settled(open_files, files)
     threads = settled(lambda: status("Threads"), 0)
-    memory = read(dataset, 3000, 300)
-    # The allocator may take another pool. A record left behind each time would be 45 MB, a view a
-    # gigabyte.
-    assert max(memory) - memory[0] < 24_000, memory
-    assert settled(open_files, files) == files
-    assert settled(lambda: status("Threads"), threads) == threads
+    memory = read(dataset, 2000, 200)
+    # The allocator may take another pool. A record left behind each time would be 27 MB, a view
+    # half a gigabyte.
+    assert max(memory) - memory[0] < 16_000, memory
+    # Those of tests before may end meanwhile.
+    assert settled(open_files, files) <= files
+    assert settled(lambda: status("Threads"), threads) <= threads

@@ -372,9 +372,9 @@ def taken_clips(monkeypatch) -> list[str]:
     taken: list[str] = []
     describe = input_pipeline.describe  # called for training clips alone
 
-    def noting(example, read):
+    def noting(example, indices):
         taken.append(example["id"].decode())
-        return describe(example, read)
+        return describe(example, indices)
 
     monkeypatch.setattr(input_pipeline, "describe", noting)
     return taken

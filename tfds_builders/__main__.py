@@ -24,6 +24,7 @@ from tensorflow_datasets.scripts.cli import build
 from dstadapter_jax.command import main_with_messages
 from tfds_builders import clip_examples, datasets
 from tfds_builders.check import command as check
+from tfds_builders.clip_shards import FULL_DISK
 from tfds_builders.datasets import DATASETS
 from tfds_builders.public_dataset import MAX_MISSING
 from tfds_builders.staging import Staging
@@ -131,16 +132,14 @@ def _prepare(
             with contextlib.redirect_stdout(io.StringIO()):
                 new_builder(staging.folder).download_and_prepare(download_config=config)
             staging.move()
-        except KeyboardInterrupt:
-            _log.info("%s", _kept(staging))
-            raise
-        except ValueError as error:
-            if not staging.num_shards():
+        except BaseException as error:
+            # A full disk should not stay full.
+            if not staging.num_shards() or getattr(error, "errno", None) in FULL_DISK:
                 staging.remove()
                 raise
-            raise ValueError(f"{error}\n{_kept(staging)}") from error
-        except BaseException:  # such as a full disk, which should not stay full
-            staging.remove()
+            if isinstance(error, ValueError):
+                raise ValueError(f"{error}\n{_kept(staging)}") from error
+            _log.info("%s", _kept(staging))
             raise
         staging.remove()
 

@@ -31,7 +31,7 @@ def unpack_hint(files: Iterable[Path], *, where: str = "'-o*'") -> str:
             parts_of[path.with_name(match["name"])].append(match["part"] or "")
     if not parts_of:
         return ""
-    lines = [f"{len(parts_of)} archive(s) there aren't unpacked. Type:"]
+    lines = [f"{len(parts_of)} archive(s) lie there. If they are not unpacked yet, type:"]
     by_place: dict[tuple[Path, str], list[str]] = defaultdict(list)
     for archive, parts in parts_of.items():
         lines += _problems(archive, parts)

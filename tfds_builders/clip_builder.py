@@ -11,6 +11,7 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from tfds_builders import clip_examples
 from tfds_builders.clip_examples import Clip
 from tfds_builders.clip_shards import LeftOut, Shard, write_shard
 
@@ -26,7 +27,7 @@ class ClipDatasetBuilder(FileReaderBuilder):
 
     @abc.abstractmethod
     def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], LeftOut]:
-        """Reads what there is to build, and sets the label names and what metadata is known.
+        """Reads what there is to build, and sets label names and metadata, but `split_metadata`.
 
         Args:
           folder: the user's.
@@ -60,9 +61,16 @@ class ClipDatasetBuilder(FileReaderBuilder):
             _write(every, self.info.features)
         infos = [self._split_info(split, of, left_out) for split, of in shards.items()]
         left_out.check()
+        held = {
+            split: [clip for clip in clips if clip.id not in left_out.reasons[split]]
+            for split, clips in splits.items()
+        }
+        labels = self.info.features["label"].names
+        self.info.metadata.update(clip_examples.split_metadata(held, labels))
         for shard in every:
             shard.path.rename(self.data_path / shard.path.name)
-        shutil.rmtree(folder)
+        # A worker that outlived a killed build may be at it still, and leave or remove a draft.
+        shutil.rmtree(folder, ignore_errors=True)
         self.info.set_splits(tfds.core.splits.SplitDict(infos))
 
     def _shards(self, split: str, clips: Sequence[Clip], folder: Path) -> list[Shard]:

@@ -173,23 +173,19 @@ def encode_jpeg(frame: np.ndarray) -> bytes:
     return jpeg.tobytes()
 
 
-def split_metadata(
-    splits: Mapping[str, Sequence[Clip]], method: str, labels: Collection[str]
-) -> dict[str, Any]:
+def split_metadata(splits: Mapping[str, Sequence[Clip]], labels: Collection[str]) -> dict[str, Any]:
     """What `metadata.json` tells about the splits.
 
     Args:
-      splits: the clips of each split.
-      method: in words, how the splits were made.
+      splits: the clips that each split holds.
       labels: names of all labels.
 
     Returns:
-      `split_method`; `signers`, the known ones of each split; `missing_labels`, those that a
+      `signers`, the known ones of each split; `missing_labels`, those that a
       split has no clip of.
     """
     labels = set(labels)
     return {
-        "split_method": method,
         "signers": {s: sorted({c.signer for c in clips} - {""}) for s, clips in splits.items()},
         "missing_labels": {s: sorted(labels - {c.label for c in cs}) for s, cs in splits.items()},
     }

@@ -1,6 +1,7 @@
 """How clips become the shards of a dataset: files that are written whole, each by itself."""
 
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
@@ -21,6 +22,7 @@ from dstadapter_jax import video
 from tfds_builders.clip_examples import JPEG_QUALITY, SHORT_SIDE, Clip, encode_clip
 
 DRAFT = ".draft"  # ends the names of files that aren't whole
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -91,25 +93,23 @@ class Shard:
         """
         try:
             found = json.loads(self._result_path.read_text())
-            same = self.path.exists() and found.pop("made_of") == self._made_of(features)
+            same = self.path.exists() and found.pop("made_of") == self.made_of(features)
         except (OSError, ValueError, KeyError):
             return None
         return found if same else None
 
-    def _made_of(self, features: tfds.features.FeaturesDict) -> str:
+    def made_of(self, features: tfds.features.FeaturesDict) -> str:
         """A hash of all that decides what the shard holds; a changed file changes it."""
         clips = [(c.id, c.label, c.signer, c.segment, _stat(c.path)) for c in self.clips]
         how = self.storage, features["label"].names, SHORT_SIDE, JPEG_QUALITY
         return hashlib.sha256(repr((clips, how)).encode()).hexdigest()
 
-    def finish(
-        self, draft: Path, result: Mapping[str, Any], features: tfds.features.FeaturesDict
-    ) -> None:
-        """Makes a draft the shard and marks it as whole."""
+    def finish(self, draft: Path, result: Mapping[str, Any]) -> None:
+        """Makes a draft the shard and marks it as whole; `made_of` is among what is told of it."""
         with draft.open("rb") as file:
             os.fsync(file.fileno())  # the mark must not outlive the data in a power cut
         os.replace(draft, self.path)
-        draft.write_text(json.dumps({**result, "made_of": self._made_of(features)}))
+        draft.write_text(json.dumps(result))
         os.replace(draft, self._result_path)
 
     @property
@@ -132,7 +132,10 @@ def write_shard(
     num_threads: int = 1,
     on_clip: Callable[[int], Any] = lambda count: None,
 ) -> None:
-    """Decodes the clips and writes them, and what became of them; nothing if that was done before.
+    """Decodes the clips and writes them, and what became of them; nothing if all are written.
+
+    Clips that were left out are tried again: what kept them from being read need not show in the
+    file's size and time, which are all that tells whether a shard is still that of its clips.
 
     Not TFDS's own writers: the one for generators shuffles in 1 GB of memory and needs TensorFlow,
     the one for shards keeps a shard's examples until it is written, only to count them.
@@ -144,9 +147,9 @@ def write_shard(
       on_clip: called as clips are done, with their number.
 
     Raises:
-      OSError: the file can't be written.
+      OSError: the file can't be written; `errno` is one of FULL_DISK if that is why.
     """
-    if shard.result(features):
+    if (before := shard.result(features)) and not before["left_out"]:
         on_clip(len(shard.clips))
         return
     serializer = ExampleSerializer(features.get_serialized_info())
@@ -160,6 +163,7 @@ def write_shard(
         proto = serializer.get_tf_example(features.encode_example(example))
         return proto.SerializeToString(deterministic=True)
 
+    made_of = shard.made_of(features)  # before they are read: a file may still be being copied
     left_out = {}
 
     def records() -> Iterator[bytes]:
@@ -174,7 +178,8 @@ def write_shard(
     # Of its own: Beam may have two workers at one shard, and leaves some behind when it is killed.
     draft = shard.path.with_name(f"{shard.path.name}.{uuid.uuid4().hex}{DRAFT}")
     num_clips = _write_records(draft, records())
-    shard.finish(draft, {"num_clips": num_clips, "left_out": left_out}, features)
+    result = {"num_clips": num_clips, "left_out": left_out, "made_of": made_of}
+    shard.finish(draft, result)
 
 
 def _write_records(path: Path, records: Iterable[bytes]) -> int:
@@ -188,7 +193,10 @@ def _write_records(path: Path, records: Iterable[bytes]) -> int:
     except RuntimeError as error:
         reason = str(error).split(";")[0]
         free = shutil.disk_usage(path.parent).free / 1e6
-        raise OSError(f"{path}: {reason}; {free:,.0f} MB are free there") from error
+        failure = OSError(f"{path}: {reason}; {free:,.0f} MB are free there")
+        # ArrayRecord tells in words alone what went wrong.
+        failure.errno = next((n for n in FULL_DISK if os.strerror(n) in reason), None)
+        raise failure from error
     return count
 
 

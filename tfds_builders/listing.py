@@ -19,14 +19,16 @@ class Listing:
 
     Attributes:
       split_method: in words, how the splits were made.
+      folder: where the clips are looked for; not always the one that the user gave.
       found: of each split, the clips whose file is there, in the lists' order.
       missing: of each split, the clips whose file isn't there: id and label.
       never_published: of each split, the ids of listed clips that nobody can have.
+      unlisted: clips in the folder that no list names, by their paths in it.
       warnings: what a user should know of the lists.
-      advice: where missing clips are to be had.
     """
 
     split_method: str
+    folder: Path
     found: dict[str, list[Clip]] = dataclasses.field(default_factory=lambda: _per_split(list[Clip]))
     missing: dict[str, dict[str, str]] = dataclasses.field(
         default_factory=lambda: _per_split(dict[str, str])
@@ -34,8 +36,8 @@ class Listing:
     never_published: dict[str, list[str]] = dataclasses.field(
         default_factory=lambda: _per_split(list[str])
     )
+    unlisted: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
-    advice: str = ""
 
     def add(
         self,
@@ -61,13 +63,14 @@ class Listing:
         """Listed clips that exist, split by split, whether they are in the folder or not."""
         return {split: len(self.found[split]) + len(self.missing[split]) for split in SPLITS}
 
-    def check(self, where: str) -> None:
+    def check(self) -> None:
         """Raises `SourceError` if a split lists no clip or none of all clips is there."""
         to_find = self.num_to_find()
         if empty := [f"no clip listed in {split}" for split, count in to_find.items() if not count]:
-            raise SourceError(where, empty)
+            raise SourceError(str(self.folder), empty)
         if not any(self.found.values()):
-            raise SourceError(where, [f"none of {sum(to_find.values()):,} clips found"])
+            problem = f"none of {sum(to_find.values()):,} clips found"
+            raise SourceError(str(self.folder), [problem])
 
 
 def _per_split(factory: Callable[[], _Value]) -> dict[str, _Value]:

@@ -8,7 +8,7 @@ import abc
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -18,7 +18,7 @@ from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_builder import ClipDatasetBuilder
 from tfds_builders.clip_examples import Clip
 from tfds_builders.listing import Listing
-from tfds_builders.sources import SourceError, files_below, root_above
+from tfds_builders.sources import SourceError, files_below, root_above, unlisted_warnings
 
 MAX_MISSING = 0.005  # of a split's listed clips
 NO_FILE = "no such file"
@@ -109,19 +109,22 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
         """
         given, folder = folder, root_above(folder, self._is_part) or folder
         files = sorted(files_below(folder))
-        advice = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}\n{unpack_hint(files)}".strip()
         try:
             listing = self._read(folder, files)
-            listing.check(str(folder))
+            listing.check()
         except SourceError as error:
-            both = f"{error.advice}\n{advice}".strip()
-            raise SourceError(error.where, error.problems, both) from error
-        listing.advice = advice
+            advice = f"{error.advice}\n{self._advice(files)}".strip()
+            raise SourceError(error.where, error.problems, advice) from error
+        listing.warnings += unlisted_warnings(listing.unlisted)
         if folder != given:
             listing.warnings.insert(0, f"{given} is a part of the dataset: {folder} is used")
         if (place := _place(listing)) != folder:
             _log.info("All clips found are in %s", place)
         return listing
+
+    def _advice(self, files: Iterable[Path]) -> str:
+        """Where clips that aren't there are to be had."""
+        return f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}\n{unpack_hint(files)}".strip()
 
     def _storage(self) -> str:
         return self.builder_config.storage
@@ -130,32 +133,32 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
         listing = self.listing(folder)
         for warning in listing.warnings:
             _log.warning("%s", warning)
-        left_out = _left_out(listing, self._max_missing, folder)
-        method = listing.split_method
+        left_out = self._left_out(listing)
         self.info.metadata.update(
-            clip_examples.split_metadata(listing.found, method, self._label_names()),
+            split_method=listing.split_method,
             num_listed=listing.num_listed(),
             never_published=listing.never_published,
+            unlisted=listing.unlisted,
             # These grow while the clips are decoded, and are written after.
             missing=left_out.reasons,
             left_out_labels=left_out.labels,
         )
         return listing.found, left_out
 
+    def _left_out(self, listing: Listing) -> clip_shards.LeftOut:
+        """The clips without a file; raises before hours of decoding if too many already."""
+        left_out = clip_shards.LeftOut(listing.num_to_find(), self._max_missing)
+        for split, labels in listing.missing.items():
+            for clip_id, label in labels.items():
+                left_out.add(split, clip_id, label, NO_FILE)
+        try:
+            left_out.check()
+        except clip_shards.UnusableClipsError as error:
+            advice = self._advice(files_below(listing.folder))
+            raise ValueError(f"{listing.folder}: {error}\n{advice}") from error
+        return left_out
+
 
 def _place(listing: Listing) -> Path:
     """The deepest folder that holds all clips found."""
     return Path(os.path.commonpath([c.path.parent for of in listing.found.values() for c in of]))
-
-
-def _left_out(listing: Listing, max_missing: float, folder: Path) -> clip_shards.LeftOut:
-    """The clips without a file; raises before hours of decoding if these are too many already."""
-    left_out = clip_shards.LeftOut(listing.num_to_find(), max_missing)
-    for split, labels in listing.missing.items():
-        for clip_id, label in labels.items():
-            left_out.add(split, clip_id, label, NO_FILE)
-    try:
-        left_out.check()
-    except clip_shards.UnusableClipsError as error:
-        raise ValueError(f"{folder}: {error}\n{listing.advice}") from error
-    return left_out

@@ -1,7 +1,7 @@
 """A user's folder of videos: what lies in it, and errors that tell all that is wrong with it."""
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,3 +99,21 @@ def count_warnings(listed: Mapping[str, int], official: Mapping[str, int]) -> li
         for split, count in official.items()
         if listed.get(split, 0) != count
     ]
+
+
+def unlisted(folder: Path, found: Mapping[_Key, Path], listed: Container[_Key]) -> list[str]:
+    """Clips, as `by_key` gives them, that no list names: their paths in the folder."""
+    strange = (path for key, path in found.items() if key not in listed)
+    return sorted(path.relative_to(folder).as_posix() for path in strange)
+
+
+def unlisted_warnings(names: Sequence[str]) -> list[str]:
+    """Tells the clips that are left out because no list names them, if there are any."""
+    if not names:
+        return []
+    return [f"{len(names):,} clip(s) are on no list, and left out: {first_names(names)}"]
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first five of them."""
+    return ", ".join(names[:5]) + ", …" * (len(names) > 5)

@@ -59,7 +59,7 @@ class Staging:
         for path in built.parent.glob(f"{built.name}*"):
             shutil.rmtree(path)
         for path in self._shards.glob(f"*{DRAFT}"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # Beam's workers may outlive a killed build
 
     def num_shards(self) -> int:
         """How many shards are whole, of a dataset that isn't."""
@@ -76,7 +76,7 @@ class Staging:
         """Removes the folder; to be called by who has locked it."""
         for path in self.folder.iterdir():
             if path.name != LOCK:
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)  # which such a worker may still fill
         # Last: until then no other process comes in. One that does now has a lock file of its own.
         (self.folder / LOCK).unlink()
         with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """Measures how fast the program is, and prints one JSON object.
 
 python -m dstadapter_jax.benchmark --mode eval|train|compile [--model vit_b16] [--batch 1] …
+python -m dstadapter_jax.benchmark --mode input [--kinds h264_512 …]
 python -m dstadapter_jax.benchmark --mode train --compare tune=adapter tune=full,remat=none
 """
 
@@ -21,6 +22,8 @@ from dstadapter_jax.command import main_with_messages
 from dstadapter_jax.model import COMPUTE_DTYPES, REMAT_POLICIES
 from dstadapter_jax.optimizer import TUNES
 
+TIMED = ("eval", "train")  # modes that time a program, step by step
+
 
 def _count(text: str) -> int:
     """A number from 1; for `argparse`."""
@@ -33,7 +36,7 @@ def _count(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.benchmark", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--mode", choices=("eval", "train", "compile", "input"), required=True)
+    parser.add_argument("--mode", choices=(*TIMED, "compile", "input"), required=True)
     parser.add_argument("--repeats", type=_count, default=5, help="of each measurement")
     parser.add_argument("--model", choices=MODELS, default=Setting.model)
     parser.add_argument("--batch", type=_count, default=1, help="clips a step, on all devices")
@@ -53,6 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exits with 2 if an option was given that the mode makes nothing of."""
+    settings = [field.name for field in dataclasses.fields(Setting) if field.name != "mode"]
+    without = {"input": ["compare", *settings], "compile": ["compare", "kinds", "repeats"]}
+    idle = [
+        f"--{name}"
+        for name in without.get(args.mode, ["kinds"])
+        if getattr(args, name) != parser.get_default(name)
+    ]
+    if idle:
+        parser.error(f"{', '.join(idle)}: without effect in --mode {args.mode}")
+
+
 def _changed(setting: Setting, text: str, parser: argparse.ArgumentParser) -> Setting:
     """A setting with the fields of `tune=full,remat=none` in place of its own."""
     names = [field.name for field in dataclasses.fields(Setting)]
@@ -64,6 +80,8 @@ def _changed(setting: Setting, text: str, parser: argparse.ArgumentParser) -> Se
         arguments += [f"--{name}", value]
     given = {name: getattr(setting, name) for name in names}
     changed = _parser().parse_args(["--mode", setting.mode, *arguments])
+    if changed.mode not in TIMED:
+        parser.error(f"--compare: expected mode={' or mode='.join(TIMED)}, got {text!r}")
     asked = {arguments[i][2:] for i in range(0, len(arguments), 2)}
     return Setting(**given | {name: getattr(changed, name) for name in asked})
 
@@ -81,6 +99,7 @@ def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     parser = _parser()
     args = parser.parse_args(argv)
+    _check(parser, args)
     cpu = jax.default_backend() == "cpu"
     args.dtype = args.dtype or ("float32" if cpu else "bfloat16")
     machine = {
@@ -94,6 +113,7 @@ def main(argv: list[str]) -> int:
         result = {"mode": "input", "clips": benchmark_input(args.kinds, args.repeats)}
     elif args.mode == "compile":
         result = time_compilation(dataclasses.replace(setting, mode="train"))
+        result |= {"mode": "compile", "repeats": 1}
     elif args.compare:
         pair = time_programs([_changed(setting, t, parser) for t in args.compare], args.repeats)
         result = {"a": pair[0], "b": pair[1], "a_to_b": _ratios(*pair)}

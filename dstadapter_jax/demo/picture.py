@@ -33,7 +33,7 @@ def draw_pairs(
     labels = next(iter(scores.values())).labels
     for strip, bar, name in zip(strips, bars, names, strict=True):
         row = int(np.flatnonzero(labels == dataset.label_names.index(name))[0])
-        (view, *_), _ = example_views(source[row], preprocess, "pyav", "test", None)
+        (view, *_), *_ = example_views(source[row], preprocess, "pyav", "test", None)
         strip.imshow(np.concatenate(view, axis=1))
         strip.set(xticks=[], yticks=[])
         strip.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
-from tfds_builders.sources import SourceError, by_key, count_warnings
+from tfds_builders.sources import SourceError, by_key, count_warnings, unlisted
 
 CLASSES = Path(__file__).with_name("SignList_ClassId_TR_EN.csv")
 # The official ones and those of copies; each may lie in any folder.
@@ -53,16 +53,13 @@ def read(folder: Path, files: Sequence[Path]) -> Listing:
     labels = _read_labels(folder, files)
     videos = by_key(folder, files, _clip_of)
     names = label_names()
-    listing = Listing("official, no signer is in two splits")
+    listing = Listing("official, no signer is in two splits", folder)
     for clip, label in labels.items():
         signer = _signer(clip)
         path = videos.get(clip)
         listing.add(_SPLIT_OF[signer], clip, path, names[label], signer=str(signer))
     listing.warnings += count_warnings(listing.num_listed(), NUM_CLIPS)
-    if unlisted := sorted(videos.keys() - labels.keys()):
-        listing.warnings.append(
-            f"{len(unlisted)} clip(s) are in no label file, and left out: {unlisted[0]}, …"
-        )
+    listing.unlisted = unlisted(folder, videos, labels)
     return listing
 
 

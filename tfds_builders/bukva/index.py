@@ -10,7 +10,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
-from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, by_key, count_warnings
+from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, by_key, count_warnings, unlisted
 
 CLASS_IDS = Path(__file__).with_name("class_ids.json")
 ANNOTATIONS = "annotations.tsv"
@@ -60,7 +60,8 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
         return path.stem if known and inside else None
 
     found = by_key(folder, files, clip_of)
-    listing = Listing(f"official test; validation: drawn training users (seed {SEED})")
+    method = f"official test; validation: drawn training users (seed {SEED})"
+    listing = Listing(method, folder, unlisted=unlisted(folder, found, {row.id for row in rows}))
     for row in rows:
         split = ("validation" if row.user in validation else "train") if row.train else "test"
         segment = row.segment if variant == "original" else None

@@ -76,7 +76,7 @@ def check(
         labels = label.names[builder.builder_config.upstream_labels :]
     bound = MAX_MISSING if issubclass(builder_cls, PublicDatasetBuilder) else 0.0
     name = f"{builder.name}/{builder.builder_config.name}"
-    return make(name, folder, listing, labels, options.get("max_missing", bound), checked)
+    return make(name, listing, labels, options.get("max_missing", bound), checked)
 
 
 def _parser() -> argparse.ArgumentParser:

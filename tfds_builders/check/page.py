@@ -233,4 +233,6 @@ def _lists(report: Report) -> ET.Element | None:
     if not report.warnings:
         return None
     warnings = [tag("li", warning) for warning in report.warnings]
-    return _section("lists", "What the lists say", tag("ul", *warnings))
+    names = [[tag("code", name)] for name in report.unlisted]
+    table = _cut(["clips on no list"], names) if names else []
+    return _section("lists", "What the lists say", tag("ul", *warnings), *table)

@@ -5,7 +5,6 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 
 from tfds_builders.check.decoding import CheckedClip
 from tfds_builders.clip_shards import LeftOut, UnusableClipsError
@@ -74,12 +73,13 @@ class Report:
 
     Attributes:
       dataset: `NAME/CONFIG`.
-      folder: the user's.
+      folder: where the clips are; not always the one that the user gave.
       time: of the check, local, ISO 8601.
       would_build: whether a build would succeed.
       max_missing: the share of each split that it may leave out.
       split_method: in words, how the splits were made.
       warnings: what the listing warns of.
+      unlisted: clips in the folder that no list names, by their paths in it.
       splits: one report each.
       same_across_splits, same_within_split: groups of usable clips whose files, and segments of
         them, are the same, byte for byte.
@@ -96,6 +96,7 @@ class Report:
     max_missing: float
     split_method: str
     warnings: list[str]
+    unlisted: list[str]
     splits: dict[str, SplitReport]
     same_across_splits: list[list[Copy]]
     same_within_split: list[list[Copy]]
@@ -110,7 +111,6 @@ class Report:
 
 def make(
     dataset: str,
-    folder: Path,
     listing: Listing,
     labels: Sequence[str],
     max_missing: float,
@@ -120,28 +120,27 @@ def make(
 
     Args:
       dataset: `NAME/CONFIG`.
-      folder: the user's, below which all clips lie.
-      listing: of that folder.
+      listing: the clips, as building has them.
       labels: names of the labels in order of id.
       max_missing: the share of each split that may be left out.
       checked: every clip found.
     """
     usable = [one for one in checked if not one.reason]
     splits = {
-        split: _split_report(split, folder, listing, labels, max_missing, checked)
-        for split in SPLITS
+        split: _split_report(split, listing, labels, max_missing, checked) for split in SPLITS
     }
     groups = _same_content(usable)
     label_counts = _counts(usable, lambda one: one.clip.label)
     nothing = dict.fromkeys(SPLITS, 0)
     return Report(
         dataset=dataset,
-        folder=str(folder.resolve()),
+        folder=str(listing.folder.resolve()),
         time=datetime.now().astimezone().isoformat(" ", "minutes"),
         would_build=all(split.within_bound for split in splits.values()),
         max_missing=max_missing,
         split_method=listing.split_method,
         warnings=listing.warnings,
+        unlisted=listing.unlisted,
         splits=splits,
         same_across_splits=[group for group in groups if len({c.split for c in group}) > 1],
         same_within_split=[group for group in groups if len({c.split for c in group}) == 1],
@@ -157,7 +156,6 @@ def make(
 
 def _split_report(
     split: str,
-    folder: Path,
     listing: Listing,
     labels: Sequence[str],
     max_missing: float,
@@ -167,7 +165,12 @@ def _split_report(
     usable = [one for one in here if not one.reason]
     missing = [Unusable(i, "", label, NO_FILE) for i, label in listing.missing[split].items()]
     unreadable = [
-        Unusable(one.clip.id, os.path.relpath(one.clip.path, folder), one.clip.label, one.reason)
+        Unusable(
+            id=one.clip.id,
+            path=os.path.relpath(one.clip.path, listing.folder),
+            label=one.clip.label,
+            reason=one.reason,
+        )
         for one in here
         if one.reason
     ]

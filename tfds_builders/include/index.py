@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
-from tfds_builders.sources import by_key
+from tfds_builders.sources import by_key, unlisted
 
 LISTS = Path(__file__).parent / "lists"
 PREFIXES = {"full": "include", "include50": "include50"}  # of a config's lists
@@ -56,7 +56,10 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
       SourceError: two files are one listed clip.
     """
     found = by_key(folder, files, _file_key)
-    listing = Listing("the official lists; signers unknown, so the same person is in all splits")
+    method = "the official lists; signers unknown, so the same person is in all splits"
+    # What only `full` lists lies there for `include50`, too, and is nothing strange.
+    known = {_key(PurePath(path)) for path in _every_path()}
+    listing = Listing(method, folder, unlisted=unlisted(folder, found, known))
     for split in LIST_NAMES:
         for path in listed(variant, split):
             file = found.get(_key(PurePath(path)))

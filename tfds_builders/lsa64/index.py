@@ -64,7 +64,7 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
         advice = "Expected SIGN_SIGNER_TAKE.mp4 from 001_001_001.mp4 to 064_010_005.mp4."
         raise SourceError(f"{folder} holds clips that LSA64 doesn't have", strange, advice)
     names = label_names()
-    listing = Listing(METHODS[variant])
+    listing = Listing(METHODS[variant], folder)
     for name, split in split_of.items():
         sign, signer, _ = name.split("_")
         listing.add(split, name, found.get(name), names[int(sign) - 1], signer=signer)

@@ -14,6 +14,7 @@ from tfds_builders.clip_examples import Clip
 from tfds_builders.clip_shards import LeftOut
 from tfds_builders.listing import Listing
 from tfds_builders.recordings import index, splits
+from tfds_builders.sources import first_names
 
 _log = logging.getLogger(__name__)
 
@@ -46,11 +47,11 @@ class Builder(ClipDatasetBuilder):
         given, folder = folder, index.find(folder)
         recordings = index.read(folder)
         clips_of, method = splits.make(recordings)
-        listing = Listing(method, found=clips_of)
+        listing = Listing(method, folder, found=clips_of)
         if folder != given:
             listing.warnings.append(f"the recordings are in {folder}, not directly in {given}")
         if ignored := recordings.ignored:
-            some = ", ".join(ignored[:5]) + (", …" if len(ignored) > 5 else "")
+            some = first_names(ignored)
             listing.warnings.append(f"{len(ignored)} file(s) left out, no videos: {some}")
             if hint := unpack_hint((folder / name for name in ignored), where=""):
                 listing.warnings.append(hint)
@@ -60,8 +61,7 @@ class Builder(ClipDatasetBuilder):
         listing = self.listing(folder)
         for warning in listing.warnings:
             _log.info("%s", warning)
-        found, method = listing.found, listing.split_method
-        labels = sorted({clip.label for clips in found.values() for clip in clips})
+        labels = sorted({clip.label for clips in listing.found.values() for clip in clips})
         self.info.features["label"].names = labels
-        self.info.metadata.update(clip_examples.split_metadata(found, method, labels))
-        return found, LeftOut(listing.num_listed(), max_share=0)
+        self.info.metadata["split_method"] = listing.split_method
+        return listing.found, LeftOut(listing.num_listed(), max_share=0)
