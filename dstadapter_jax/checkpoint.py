@@ -23,6 +23,7 @@ from dstadapter_jax.damage import (
     check_sums,
     explained,
     move_aside,
+    step_folders,
     unreadable_metrics,
 )
 from dstadapter_jax.distributed import is_primary, wait_for_all
@@ -31,6 +32,9 @@ METRIC = "val_top1"
 BOOKKEEPING = 1_000_000  # bytes of a checkpoint beside its arrays, rounded up
 # Of the metadata; raised when a field that loading needs changes its meaning.
 FORMAT_VERSION = 2
+NONE_LEFT = (
+    "No other checkpoint is left: look at the disk, or choose another --workdir to begin anew."
+)
 
 
 class Checkpointer:
@@ -71,12 +75,15 @@ class Checkpointer:
             self._manager.close()
 
     def _check_metrics(self, read_only: bool) -> None:
-        for step, reason in unreadable_metrics(self.folder, METRIC):
-            if read_only:
-                raise DamagedCheckpointError(
-                    f"{self.folder}: step {step} is damaged: {reason}. Move it elsewhere."
-                )
-            if is_primary():
+        if is_primary():
+            unreadable = dict(unreadable_metrics(self.folder, METRIC))
+            none_left = len(unreadable) == len(step_folders(self.folder))
+            for step, reason in unreadable.items():
+                if read_only or none_left:
+                    raise DamagedCheckpointError(
+                        f"{self.folder}: step {step} is damaged: {reason}."
+                        f" {NONE_LEFT if none_left else 'Move it elsewhere.'}"
+                    )
                 move_aside(self.folder, step, reason)
         if not read_only:
             wait_for_all("metrics looked at")

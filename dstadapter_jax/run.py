@@ -126,15 +126,25 @@ class Run:
     def restore(self, checkpoints: Checkpointer) -> None:
         """Goes to the newest checkpoint that isn't damaged, if there are any.
 
+        Of many processes one alone may fail to read: then none goes on, as they would part.
+
         Raises:
-            DamagedCheckpointError: All are: the newest one's error.
+            DamagedCheckpointError: All are: the newest's error; or all were moved aside before.
         """
         damaged: dict[int, DamagedCheckpointError] = {}
-        for step in checkpoints.steps():
+        steps, aside = checkpoints.steps(), self.workdir / "damaged_checkpoints"
+        if not steps and aside.exists():
+            raise DamagedCheckpointError(
+                f"{self.workdir}: no checkpoints but damaged ones, in {aside}. To begin anew choose"
+                " another --workdir, or move that folder elsewhere."
+            )
+        for step in steps:
             try:
                 self._restore(checkpoints, step)
                 break
             except DamagedCheckpointError as error:
+                if jax.process_count() > 1:
+                    raise
                 damaged[step] = error
         else:
             if damaged:

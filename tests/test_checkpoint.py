@@ -13,7 +13,7 @@ from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError
+from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError, explained
 from dstadapter_jax.optimizer import count_parameters, make_optimizer, partition
 
 
@@ -107,6 +107,50 @@ def test_damage_does_not_pass_unnoticed(tmp_path, damage, reason):
         pytest.raises(DamagedCheckpointError, match=f"reading step 1 from .*{reason}"),
     ):
         restore(checkpoints, 1)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_what_a_power_loss_left_half_written_is_passed_over(tmp_path, read_only):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, 0.5)
+    half = tmp_path / "checkpoints/2.orbax-checkpoint-tmp/metrics"
+    half.mkdir(parents=True)
+    (half / "metrics").touch()
+    with Checkpointer(tmp_path, read_only=read_only) as checkpoints:
+        assert checkpoints.steps() == [1]
+    assert not (tmp_path / "damaged_checkpoints").exists()
+
+
+def test_without_any_readable_metrics_nothing_is_moved(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, 0.5)
+        save(checkpoints, 2, 0.5)
+    for step in "12":
+        (tmp_path / "checkpoints" / step / "metrics/metrics").write_bytes(b"\0\0")
+    with pytest.raises(
+        DamagedCheckpointError, match=r"step \d is damaged: .* No other .* --workdir"
+    ):
+        Checkpointer(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
+
+
+def test_metrics_that_the_system_cannot_read_are_not_damaged(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+        save(checkpoints, 2, 0.5)
+    metrics = tmp_path / "checkpoints/2/metrics/metrics"
+    metrics.unlink()
+    metrics.mkdir()  # which can't be read by root either
+    with pytest.raises(IsADirectoryError, match="checkpoints/2/metrics/metrics"):
+        Checkpointer(tmp_path)
+    assert (tmp_path / "checkpoints/2").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError("1 TB"), jax.errors.JaxRuntimeError("UNAVAILABLE")])
+def test_neither_memory_nor_a_dead_process_is_the_disks_fault(error):
+    with pytest.raises(type(error)) as raised, explained("reading", "Look at the disk."):
+        raise error
+    assert raised.value is error
 
 
 @pytest.mark.parametrize("broken", ["a file", "nothing"])

@@ -87,6 +87,19 @@ def test_a_folder_that_is_no_workdir(command, tmp_path):
     )
 
 
+def test_too_little_memory_on_the_device_is_told_with_what_to_do():
+    too_much = (
+        "from dstadapter_jax.command import main_with_messages; import jax.numpy as jnp;"
+        "raise SystemExit(main_with_messages(lambda _: jnp.zeros(2**50)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", too_much], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert result.returncode == 1
+    expected = r"error: RESOURCE_EXHAUSTED: .*\n.* config\.gradient_accumulation_steps,.*full;.*\n"
+    assert re.fullmatch(expected, result.stderr)
+
+
 def launch(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess:
     return subprocess.run(
         [*prefix, sys.executable, str(ROOT / "launch.py"), *arguments],

@@ -342,6 +342,16 @@ def test_what_cannot_be_read_at_all_is_neither_moved_nor_begun_anew(run_dir, con
     assert (workdir / "metrics.jsonl").read_bytes() == log
 
 
+def test_with_damaged_checkpoints_alone_a_run_is_not_begun_anew(run_dir, config, tmp_path):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    (workdir / "checkpoints").rename(workdir / "damaged_checkpoints")
+    log = (workdir / "metrics.jsonl").read_bytes()
+    message = r"no checkpoints but damaged ones, in .*/damaged_checkpoints\. To begin anew"
+    with pytest.raises(CheckpointError, match=message):
+        train_and_evaluate(config, workdir)
+    assert (workdir / "metrics.jsonl").read_bytes() == log
+
+
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
 def test_a_workdir_that_cannot_be_written(config):
     with pytest.raises(ValueError, match=r"--workdir /proc/run: can't be written to"):
