@@ -158,6 +158,41 @@ def test_on_a_terminal_it_shows_progress_and_stops_when_asked(
     assert list((tmp_path / "run" / "checkpoints").glob("*"))
 
 
+# Launches with what follows, and is sent a signal after step 2 and one more while that is saved.
+SIGNALLED_TWICE = """
+import os, runpy, signal, sys
+import orbax.checkpoint as ocp
+from dstadapter_jax.run import Run
+update, signum = Run.update, signal.Signals[sys.argv.pop(1)]
+def updated(run):
+    update(run)
+    if run.step == 2:
+        os.kill(os.getpid(), signum)
+Run.update = updated
+ocp.CheckpointManager.close = lambda manager: os.kill(os.getpid(), signum)
+runpy.run_path("launch.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", -signal.SIGTERM)])
+def test_a_second_signal_while_the_last_save_is_written_is_no_success(
+    config_file, tmp_path, signum, status
+):
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", SIGNALLED_TWICE, signum),
+            *("--config", config_file, "--workdir", str(tmp_path / "run")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert result.returncode == status, result.stderr
+    assert "nothing to save" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)

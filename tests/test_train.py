@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import signal
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -242,6 +243,7 @@ def test_another_runs_workdir_is_refused_with_what_differs(run_dir, config):
     with pytest.raises(ValueError, match=r"another run, with optimizer.learning_rate: 0.001 there"):
         train_and_evaluate(config, run_dir)
     assert (run_dir / "metrics.jsonl").read_bytes() == before
+    assert "speed" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, caplog):
