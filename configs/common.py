@@ -74,9 +74,8 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.preprocess = ConfigDict(dataclasses.asdict(PreprocessConfig()))
     del config.preprocess.num_frames, config.preprocess.resolution
 
-    config.mesh = (
-        ConfigDict()
-    )  # devices along each axis, of all hosts; -1 = all that the other leaves
+    # Devices along each axis, of all hosts; -1 = all that the other leaves.
+    config.mesh = ConfigDict()
     config.mesh.data = -1  # splits the batch
     config.mesh.fsdp = 1  # splits the batch, the weights and the optimizer state
     return config.lock()

@@ -80,3 +80,23 @@ def check_sums(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     differing = [name for name in saved if saved[name] != found[name]]
     if differing:
         raise ValueError(f"what it holds isn't what was saved: {', '.join(differing[:5])}")
+
+
+def check_shapes(step: pathlib.Path, saved: Any, like: dict) -> None:
+    """Raises CheckpointError if saved weights don't fit; Orbax's own would print both trees."""
+    found, expected = _shapes(saved), _shapes(like)
+    differing = [
+        f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{step} doesn't fit the model, {len(differing)} weights differ:"
+            f" {'; '.join(differing[:5])}"
+        )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree.leaves_with_path(dict(tree))
+    return {"/".join(str(key.key) for key in path): tuple(leaf.shape) for path, leaf in leaves}

@@ -14,7 +14,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.checksum import fetch
 from dstadapter_jax.damage import DamagedCheckpointError
 from dstadapter_jax.evaluate import left_out_labels, score_split
 from dstadapter_jax.input_pipeline import (
@@ -190,12 +189,13 @@ class Run:
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
         """Begins to save where the run stands, unless that is no good."""
         self._check_finite()
-        with self.speed.saving():
-            self._save(checkpoints, metrics)
+        try:
+            with self.speed.saving():
+                self._save(checkpoints, metrics)
+        except FloatingPointError as error:
+            raise self._not_finite(self.step, str(error)) from error
 
     def _save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None) -> None:
-        if not _all_finite(self.state):
-            raise self._not_finite(self.step, "weights or optimizer state aren't finite any more")
         checkpoints.save(
             self.step,
             trainable=self.state.trainable,
@@ -242,16 +242,25 @@ class Run:
         """Looks at the losses that nobody has fetched yet, so that no step waits for its own."""
         for step, loss in enumerate(self.losses, start=self.step - len(self.losses) + 1):
             if not math.isfinite(float(loss)):
-                raise self._not_finite(step, f"the loss is {float(loss)}")
+                what = f"the loss is {float(loss)}"
+                raise self._not_finite(step, what, after_update=step > 1)
 
-    def _not_finite(self, step: int, what: str) -> ValueError:
-        ids = batch_ids(self.dataset, step, batch_size=self.batch_size, seed=self.config.seed)
+    def _not_finite(self, step: int, what: str, *, after_update: bool = False) -> ValueError:
+        before = ""
+        if after_update:
+            before = (
+                f" Those of the step before, whose update may be the cause: {self._ids(step - 1)}."
+            )
         return ValueError(
             f"step {step}, in epoch {math.ceil(step / self.steps_per_epoch)}: {what}: the run can't"
-            f" go on. The step's clips: {', '.join(ids)}. Checkpoints in {self.workdir} are from"
-            " before. Look at these clips, lower config.optimizer.learning_rate, or set"
+            f" go on. The step's clips: {self._ids(step)}.{before} Checkpoints in {self.workdir}"
+            " are from before. Look at these clips, lower config.optimizer.learning_rate, or set"
             " config.model.dtype to float32; --config.allow_changed lets a run go on with another."
         )
+
+    def _ids(self, step: int) -> str:
+        size, seed = self.batch_size, self.config.seed
+        return ", ".join(batch_ids(self.dataset, step, batch_size=size, seed=seed))
 
     def recogniser(self, check: Callable[[], None] = lambda: None) -> Recogniser:
         """The model as it stands; `check` is called before each batch."""
@@ -278,10 +287,6 @@ class Run:
         self.speed.restart()
         metrics = scores.metrics(left_out_labels(self.dataset, "validation"))
         return {f"val_{name}": value for name, value in metrics.items()}
-
-
-def _all_finite(tree: Any) -> bool:
-    return all(np.isfinite(array).all() for array in jax.tree.leaves(fetch(tree)))
 
 
 def _check_fields(config: ConfigDict) -> None:

@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from dstadapter_jax.distributed import is_primary
-from dstadapter_jax.workdir import MetricsLog
+from dstadapter_jax.workdir import MetricsLog, write_whole
 
 Row = dict[str, Any]
 
@@ -71,7 +71,7 @@ class WeightsAndBiases:
 
         name = workdir / "wandb_id.txt"
         if not name.exists():
-            name.write_text(uuid.uuid4().hex[:8] + "\n")
+            write_whole(name, uuid.uuid4().hex[:8] + "\n")
         try:
             self._run = wandb.init(
                 project=config.wandb_project,

@@ -64,6 +64,48 @@ def test_a_step_is_written_again_only_to_add_its_metrics(tmp_path, top1):
         assert (tmp_path / "checkpoints/1/metrics").exists() == (top1 is not None)
 
 
+class Killed(BaseException):
+    """Stands for the moment after which nothing is done any more."""
+
+
+def test_killed_while_a_step_is_written_again_its_old_checkpoint_is_there(tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise Killed
+
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+    with Checkpointer(tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", killed)
+        monkeypatch.setattr("dstadapter_jax.superseded.settle", killed)
+        with pytest.raises(Killed):
+            save(checkpoints, 1, 0.5)
+    monkeypatch.undo()
+    with Checkpointer(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1]
+        assert checkpoints.metadata(1)["step"] == 1
+        save(checkpoints, 1, 0.5)
+        # Killed once more, when only the removal of the old one is missing.
+        shutil.copytree(tmp_path / "checkpoints/1", tmp_path / "checkpoints/1.superseded")
+        assert checkpoints.metadata(1)["step"] == 1
+    with Checkpointer(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+    assert (tmp_path / "checkpoints/1/metrics").exists()
+
+
+def test_a_step_that_cannot_be_written_again_keeps_its_old_checkpoint(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no room")
+
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+        checkpoints.wait()
+        monkeypatch.setattr(checkpoints._manager, "save", fail)
+        with pytest.raises(CheckpointError, match=r"saving step 1 to .* no room"):
+            save(checkpoints, 1, 0.5)
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+
+
 def restore(checkpoints: Checkpointer, step: int) -> None:
     like = {"w": jnp.zeros((100, 300)), "b": jnp.zeros(3)}
     checkpoints.restore_training(step, like, {"m": jnp.zeros(3), "count": jnp.int32(0)})

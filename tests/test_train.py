@@ -402,8 +402,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_clips(
     config.optimizer.learning_rate, config.allow_changed = 1e30, "optimizer.learning_rate"
     with pytest.raises(ValueError, match=r"step 20, in epoch 4: the loss is (nan|inf)") as stopped:
         train_and_evaluate(config, workdir)
-    clips = re.search(r"clips: (.*?)\. Checkpoints", str(stopped.value))[1].split(", ")
-    assert sorted(clips) == sorted(taken[4:8])
+    clips = re.search(r"clips: (.*?)\. Those .* the cause: (.*?)\. Checkpoints", str(stopped.value))
+    assert sorted(clips[1].split(", ")) == sorted(taken[4:8])
+    assert sorted(clips[2].split(", ")) == sorted(taken[:4])
     with Checkpointer(workdir, read_only=True) as checkpoints:
         assert checkpoints.steps() == [18]
     config.optimizer.learning_rate = 1e-3
