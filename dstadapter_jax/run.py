@@ -1,7 +1,6 @@
 """A training run as an object: built from a config, restored, advanced and saved."""
 
 import dataclasses
-import functools
 import logging
 import math
 import pathlib
@@ -17,15 +16,11 @@ from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.damage import DamagedCheckpointError
 from dstadapter_jax.evaluate import left_out_labels, score_split
 from dstadapter_jax.input_pipeline import (
-    SPLITS,
-    ClipDataset,
     batch_ids,
     open_dataset,
     train_batches,
 )
-from dstadapter_jax.model import ModelConfig
 from dstadapter_jax.optimizer import (
-    TUNES,
     cosine_by_epoch,
     count_parameters,
     make_optimizer,
@@ -33,7 +28,7 @@ from dstadapter_jax.optimizer import (
 )
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
-from dstadapter_jax.run_log import check_wandb
+from dstadapter_jax.run_checks import check_dataset, check_fields, check_resumable
 from dstadapter_jax.sharding import (
     distribute,
     local_rows,
@@ -44,8 +39,7 @@ from dstadapter_jax.sharding import (
 )
 from dstadapter_jax.speed import SpeedMeter
 from dstadapter_jax.train_step import TrainState, jit_train_step, make_train_step
-from dstadapter_jax.video import check_decoder
-from dstadapter_jax.workdir import allowed_changes, check_same_run
+from dstadapter_jax.workdir import check_same_run
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +55,10 @@ class Run:
     """
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
-        _check_fields(config)
+        check_fields(config)
         self.config, self.workdir = config, workdir
         self.dataset = open_dataset(config.data.name, config.data.dir)
-        _check_dataset(config, self.dataset)
+        check_dataset(config, self.dataset)
         self.preprocess = preprocess_config(config)
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         microbatch = config.batch_size * self.mesh.size
@@ -155,7 +149,7 @@ class Run:
     def _restore(self, checkpoints: Checkpointer, step: int) -> None:
         saved = checkpoints.metadata(step)
         check_same_run(self.workdir, saved["config"], self.config.to_dict())
-        self._check_resumable(saved)
+        check_resumable(self.workdir, saved, self._identity())
         trainable, optimizer, position = checkpoints.restore_training(
             step, self.state.trainable, self.state.optimizer
         )
@@ -165,26 +159,14 @@ class Run:
         self.step, self.losses, self.validated = step, saved["losses"], saved["validated"]
         logger.info("going on from step %d of %d in %s", step, self.total_steps, self.workdir)
 
-    def _check_resumable(self, saved: dict[str, Any]) -> None:
-        same_batch = (
-            "Use as many devices as before, or set config.batch_size, which is per device, or"
-            " config.gradient_accumulation_steps so that the product is the same."
-        )
-        same_data = "Say where the dataset is that it began with: --config.data.dir=OUT."
-        for name, found, asked, advice in (
-            ("clips in a batch", saved["global_batch_size"], self.batch_size, same_batch),
-            (
-                *("the backbone's SHA-256", saved["backbone"]["sha256"], self.backbone.sha256),
-                "Use the same backbone file: --config.pretrained=FILE.",
-            ),
-            ("clips", saved["num_clips"], self.dataset.num_clips, same_data),
-            ("labels", saved["label_names"], list(self.dataset.label_names), same_data),
-        ):
-            if found != asked:
-                raise ValueError(
-                    f"{self.workdir}: {name}: the run there has {found!r}, asked for {asked!r}."
-                    f" {advice}"
-                )
+    def _identity(self) -> dict[str, Any]:
+        """What, besides the config, makes it this run and no other."""
+        return {
+            "label_names": list(self.dataset.label_names),
+            "num_clips": self.dataset.num_clips,
+            "backbone": dataclasses.asdict(self.backbone),
+            "global_batch_size": self.batch_size,
+        }
 
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
         """Begins to save where the run stands, unless that is no good."""
@@ -201,12 +183,9 @@ class Run:
             trainable=self.state.trainable,
             optimizer=self.state.optimizer,
             iterator=self.batches.get_state(),
-            metadata={
+            metadata=self._identity()
+            | {
                 "config": self.config.to_dict(),
-                "label_names": self.dataset.label_names,
-                "num_clips": self.dataset.num_clips,
-                "backbone": dataclasses.asdict(self.backbone),
-                "global_batch_size": self.batch_size,
                 "losses": [float(loss) for loss in self.losses],
                 "validated": self.validated,
             },
@@ -287,41 +266,3 @@ class Run:
         self.speed.restart()
         metrics = scores.metrics(left_out_labels(self.dataset, "validation"))
         return {f"val_{name}": value for name, value in metrics.items()}
-
-
-def _check_fields(config: ConfigDict) -> None:
-    """Checks, before anything is opened, what nothing else would notice in time."""
-    for name in (
-        *("num_epochs", "batch_size", "validate_every_epochs", "log_every_steps"),
-        *("gradient_accumulation_steps", "data.num_threads"),
-    ):
-        value = functools.reduce(getattr, name.split("."), config)
-        if value < 1:
-            raise ValueError(f"config.{name}: expected at least 1, found {value}.")
-    rate, decay = config.optimizer.learning_rate, config.optimizer.weight_decay
-    if not 0 < rate < math.inf:
-        raise ValueError(f"config.optimizer.learning_rate: expected more than 0, found {rate}.")
-    if not 0 <= decay < math.inf:
-        raise ValueError(f"config.optimizer.weight_decay: expected at least 0, found {decay}.")
-    for name in ("seed", "validate_last_epochs"):
-        if config[name] < 0:
-            raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
-    if config.tune not in TUNES:
-        raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
-    allowed_changes(config.to_dict())
-    check_wandb(config.wandb_project)
-    check_decoder(config.data.decoder)
-    ModelConfig(**config.model)
-    preprocess_config(config)
-
-
-def _check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:
-    found = len(dataset.label_names)
-    if config.model.num_classes != found:
-        raise ValueError(
-            f"config.model.num_classes: expected {found}, the labels of"
-            f" {dataset.builder.data_dir}, found {config.model.num_classes}."
-            f" Pass --config.model.num_classes={found}."
-        )
-    for split in SPLITS:
-        dataset.source(split)

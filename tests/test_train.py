@@ -26,8 +26,9 @@ from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
 from dstadapter_jax.recogniser import Recogniser, build_model
 from dstadapter_jax.run import Run
+from dstadapter_jax.run_log import MetricsLog
 from dstadapter_jax.train import train_and_evaluate
-from dstadapter_jax.workdir import MetricsLog, hold_workdir
+from dstadapter_jax.workdir import hold_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMES = ("time", "clips_per_second", "data_seconds", "compute_seconds", "save_seconds")
