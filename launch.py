@@ -46,8 +46,8 @@ def main(argv: list[str]) -> int:
 
 
 def _leave(signum: int, _: FrameType | None) -> None:
-    """Before training there is nothing to save; the statuses are those of `Interrupted`."""
-    os.write(2, b"stopped before training; the same command starts it again\n")
+    """Before training and after it nothing is to be saved; statuses as those of `Interrupted`."""
+    os.write(2, b"stopped with nothing to save; the same command starts it again\n")
     os._exit(0 if signum == signal.SIGTERM else 130)
 
 

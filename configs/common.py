@@ -8,7 +8,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from dstadapter_jax.model import ModelConfig
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import PreprocessConfig
 
 # The published backbones: sizes, clips per device, and OpenAI's weights as safetensors: file and
@@ -35,7 +35,7 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # of weights, dropout, shuffling and augmentation
 
-    # Sizes of the network, explained in dstadapter_jax/model.py.
+    # Sizes of the network, explained in dstadapter_jax/model_config.py.
     config.model = ConfigDict(dataclasses.asdict(sizes(num_classes=1)))
     config.model.dtype = "bfloat16"  # mixed precision, as the reference; float32 is faster on CPUs
 
@@ -74,9 +74,8 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.preprocess = ConfigDict(dataclasses.asdict(PreprocessConfig()))
     del config.preprocess.num_frames, config.preprocess.resolution
 
-    config.mesh = (
-        ConfigDict()
-    )  # devices along each axis, of all hosts; -1 = all that the other leaves
+    # Devices along each axis, of all hosts; -1 = all that the other leaves.
+    config.mesh = ConfigDict()
     config.mesh.data = -1  # splits the batch
     config.mesh.fsdp = 1  # splits the batch, the weights and the optimizer state
     return config.lock()

@@ -7,7 +7,8 @@ if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_
     # One of our commands is starting: until its main takes over, Ctrl-C ends it without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from dstadapter_jax.model import DSTAdapter, ModelConfig
+from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.pretrained import dump_weights, load_weights
 
 __all__ = ["DSTAdapter", "ModelConfig", "dump_weights", "load_weights"]

@@ -8,29 +8,35 @@ best by `val_top1`.
 
 import pathlib
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from dstadapter_jax.checksum import checksum_arrays, checksum_json
+from dstadapter_jax.checksum import checksum_arrays, checksum_json, fetch, fetch_finite
 from dstadapter_jax.damage import (
     CheckpointError,
     DamagedCheckpointError,
     brief,
+    check_shapes,
     check_sums,
     explained,
     move_aside,
+    step_folders,
     unreadable_metrics,
 )
 from dstadapter_jax.distributed import is_primary, wait_for_all
+from dstadapter_jax.superseded import settle, superseding
 
 METRIC = "val_top1"
 BOOKKEEPING = 1_000_000  # bytes of a checkpoint beside its arrays, rounded up
 # Of the metadata; raised when a field that loading needs changes its meaning.
 FORMAT_VERSION = 2
+NONE_LEFT = (
+    "No other checkpoint is left: look at the disk, or choose another --workdir to begin anew."
+)
 
 
 class Checkpointer:
@@ -40,7 +46,8 @@ class Checkpointer:
         self.folder = (workdir / "checkpoints").absolute()
         if read_only and not self.folder.is_dir():
             raise CheckpointError(f"{workdir}: no checkpoints in it; expected a run's --workdir.")
-        self._check_metrics(read_only)
+        self._read_json: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self._check_folder(read_only)
         best = checkpoint_managers.BestN(
             get_metric_fn=lambda metrics: metrics[METRIC],
             n=1,
@@ -70,13 +77,18 @@ class Checkpointer:
         with self._saving():
             self._manager.close()
 
-    def _check_metrics(self, read_only: bool) -> None:
-        for step, reason in unreadable_metrics(self.folder, METRIC):
-            if read_only:
-                raise DamagedCheckpointError(
-                    f"{self.folder}: step {step} is damaged: {reason}. Move it elsewhere."
-                )
-            if is_primary():
+    def _check_folder(self, read_only: bool) -> None:
+        if not read_only:
+            settle(self.folder)
+        if is_primary():
+            unreadable = dict(unreadable_metrics(self.folder, METRIC))
+            none_left = len(unreadable) == len(step_folders(self.folder))
+            for step, reason in unreadable.items():
+                if read_only or none_left:
+                    raise DamagedCheckpointError(
+                        f"{self.folder}: step {step} is damaged: {reason}."
+                        f" {NONE_LEFT if none_left else 'Move it elsewhere.'}"
+                    )
                 move_aside(self.folder, step, reason)
         if not read_only:
             wait_for_all("metrics looked at")
@@ -135,31 +147,28 @@ class Checkpointer:
         metadata: dict[str, Any],
         metrics: dict[str, float] | None = None,
     ) -> None:
-        """Begins to save; a step that is saved already is written again only to add its metrics."""
+        """Begins to save; a step that is saved already is written again only to add its metrics.
+
+        Raises:
+            FloatingPointError: An array isn't finite; nothing is saved.
+            CheckpointError: The disk is full, or can't be written to.
+        """
         saved = step == self._manager.latest_step()
         if saved and metrics is None:
             return
-        self._check_space(step, (trainable, optimizer))
-        with self._saving(step):
-            if saved:
-                self._manager.delete(step)
-            checksums = {
-                "trainable": checksum_arrays(trainable),
-                "optimizer": checksum_arrays(optimizer),
-            }
-            metadata = metadata | {"format_version": FORMAT_VERSION, "checksums": checksums}
-            metadata["checksum"] = checksum_json([metadata, iterator, metrics])
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    trainable=ocp.args.StandardSave(trainable),
-                    optimizer=ocp.args.StandardSave(optimizer),
-                    iterator=ocp.args.JsonSave(iterator),
-                    metadata=ocp.args.JsonSave(metadata),
-                ),
-                metrics=metrics,
-                force=True,
-            )
+        arrays = {"trainable": trainable, "optimizer": optimizer}
+        self._check_space(step, arrays)
+        checksums = {name: checksum_arrays(whole) for name, whole in fetch_finite(arrays).items()}
+        metadata = metadata | {"format_version": FORMAT_VERSION, "checksums": checksums}
+        metadata["checksum"] = checksum_json([metadata, iterator, metrics])
+        items = ocp.args.Composite(
+            iterator=ocp.args.JsonSave(iterator),
+            metadata=ocp.args.JsonSave(metadata),
+            **{name: ocp.args.StandardSave(tree) for name, tree in arrays.items()},
+        )
+        self._read_json.pop(step, None)
+        with self._saving(step), superseding(self._manager, step) if saved else nullcontext():
+            self._manager.save(step, args=items, metrics=metrics, force=True)
 
     def _check_space(self, step: int, arrays: Any) -> None:
         """Out of space half-way, Orbax would print a stack trace for each file."""
@@ -184,6 +193,12 @@ class Checkpointer:
         return metadata
 
     def _restore_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Metadata and iterator state, read and checked once."""
+        if step not in self._read_json:
+            self._read_json[step] = self._checked_json(step)
+        return self._read_json[step]
+
+    def _checked_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         json_items = {name: ocp.args.JsonRestore() for name in ("metadata", "iterator")}
         items = self._restore(step, **json_items)
         version = items.metadata["format_version"]
@@ -220,7 +235,7 @@ class Checkpointer:
         )
         with self._reading(step):
             for name in like:
-                check_sums(saved[name], checksum_arrays(items[name]))
+                check_sums(saved[name], checksum_arrays(fetch(items[name])))
         return {name: items[name] for name in like}
 
     def _restore(self, step: int, **items: Any) -> Any:
@@ -228,20 +243,9 @@ class Checkpointer:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     def _check_shapes(self, step: int, like: dict) -> None:
-        """Raises one readable error; Orbax's own would print both trees."""
         with self._reading(step):
             saved = self._manager.item_metadata(step)["trainable"]
-        found, expected = _shapes(saved), _shapes(like)
-        differing = [
-            f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
-            for name in sorted(found.keys() | expected.keys())
-            if found.get(name) != expected.get(name)
-        ]
-        if differing:
-            raise CheckpointError(
-                f"{self.folder / str(step)} doesn't fit the model, {len(differing)} weights differ:"
-                f" {'; '.join(differing[:5])}"
-            )
+        check_shapes(self.folder / str(step), saved, like)
 
 
 def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
@@ -256,8 +260,3 @@ def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
         registry.add(name, ocp.args.JsonSave, json_handler)
         registry.add(name, ocp.args.JsonRestore, json_handler)
     return registry
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree.leaves_with_path(dict(tree))
-    return {"/".join(str(key.key) for key in path): tuple(leaf.shape) for path, leaf in leaves}

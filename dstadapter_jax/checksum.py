@@ -19,11 +19,19 @@ def checksum_json(content: Any) -> str:
 
 
 def checksum_arrays(tree: Any) -> dict[str, int]:
-    """CRC-32 of the whole of every array of a tree, by its path; the same on every mesh."""
+    """CRC-32 of every array of a tree that `fetch` gave, by its path; the same on every mesh."""
     return {
         jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(array).data)
-        for path, array in jax.tree.leaves_with_path(fetch(tree))
+        for path, array in jax.tree.leaves_with_path(tree)
     }
+
+
+def fetch_finite(tree: Any) -> Any:
+    """What `fetch` gives; raises FloatingPointError if a number among it isn't finite."""
+    whole = fetch(tree)
+    if not all(np.isfinite(array).all() for array in jax.tree.leaves(whole)):
+        raise FloatingPointError("weights or optimizer state aren't finite any more")
+    return whole
 
 
 def fetch(tree: Any) -> Any:

@@ -15,6 +15,12 @@ from ml_collections import ConfigDict, config_flags
 
 from dstadapter_jax.distributed import ADVICE
 
+MEMORY = (
+    "The device has too little memory. Training needs less, with the same result, with a smaller"
+    " config.batch_size and as many times larger a config.gradient_accumulation_steps, and with"
+    " --config.model.remat=full; or else end what works there besides."
+)
+
 
 def expanded_path(text: str) -> pathlib.Path:
     """A path as a user types it, `~` included; for `argparse`."""
@@ -91,12 +97,15 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
         return main(sys.argv[1:])
     except (ValueError, OSError) as error:
         return _failed(f"error: {error}")
-    except Exception as error:
+    except jax.errors.JaxRuntimeError as error:
+        of_memory = "RESOURCE_EXHAUSTED" in str(error)
+        if not of_memory and not jax.distributed.is_initialized():
+            raise
+        return _failed(f"error: {str(error).splitlines()[0]}\n{MEMORY if of_memory else ADVICE}")
+    except Exception:
         if not jax.distributed.is_initialized():
             raise
-        lost_peer = isinstance(error, jax.errors.JaxRuntimeError)
-        reason = f"error: {str(error).splitlines()[0]}\n{ADVICE}"
-        return _failed(reason if lost_peer else traceback.format_exc())
+        return _failed(traceback.format_exc())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         # At once: threads of JAX's and Grain's, broken off in the middle, may crash on the way out.

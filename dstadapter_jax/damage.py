@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import jax
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,10 +25,13 @@ class DamagedCheckpointError(CheckpointError):
 def explained(
     doing: str, advice: str, kind: type[CheckpointError] = CheckpointError
 ) -> Iterator[None]:
-    """Turns whatever Orbax raises into one line; what was whole on the disk stays whole."""
+    """Turns whatever Orbax raises into one line; what was whole on the disk stays whole.
+
+    But for what is no fault of the disk's: a process of the run that died, and too little memory.
+    """
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, jax.errors.JaxRuntimeError, MemoryError):
         raise
     except Exception as error:
         raise kind(f"{doing} failed: {brief(error)}. {advice}") from error
@@ -40,12 +45,24 @@ def brief(error: BaseException | None) -> str:
 
 
 def unreadable_metrics(checkpoints: pathlib.Path, metric: str) -> Iterator[tuple[int, str]]:
-    """Steps whose metrics can't be read, and why: Orbax would fall over them on opening."""
-    for path in checkpoints.glob("*/metrics/metrics"):
+    """Steps whose metrics can't be read, and why: Orbax would fall over them on opening.
+
+    Raises:
+        OSError: Of the disk, from which nothing follows about what it holds.
+    """
+    for step in step_folders(checkpoints):
+        path = step / "metrics/metrics"
         try:
             float(json.loads(path.read_text())[metric])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            yield int(path.parts[-3]), f"{path.relative_to(checkpoints)} is unreadable: {error}"
+        except FileNotFoundError:  # not validated, or removed by the run that goes on there
+            continue
+        except (ValueError, KeyError, TypeError) as error:
+            yield int(step.name), f"{path.relative_to(checkpoints)} is unreadable: {error}"
+
+
+def step_folders(checkpoints: pathlib.Path) -> list[pathlib.Path]:
+    """The folders of whole checkpoints: what a kill left half written has another name."""
+    return [path for path in checkpoints.glob("*") if path.name.isdecimal()]
 
 
 def move_aside(checkpoints: pathlib.Path, step: int, reason: str) -> None:
@@ -63,3 +80,23 @@ def check_sums(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     differing = [name for name in saved if saved[name] != found[name]]
     if differing:
         raise ValueError(f"what it holds isn't what was saved: {', '.join(differing[:5])}")
+
+
+def check_shapes(step: pathlib.Path, saved: Any, like: dict) -> None:
+    """Raises CheckpointError if saved weights don't fit; Orbax's own would print both trees."""
+    found, expected = _shapes(saved), _shapes(like)
+    differing = [
+        f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{step} doesn't fit the model, {len(differing)} weights differ:"
+            f" {'; '.join(differing[:5])}"
+        )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree.leaves_with_path(dict(tree))
+    return {"/".join(str(key.key) for key in path): tuple(leaf.shape) for path, leaf in leaves}

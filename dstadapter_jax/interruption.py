@@ -24,7 +24,9 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted; a second one ends the process.
+    """While entered, the first SIGINT or SIGTERM is noted; a second one ends the process at once.
+
+    Then its status says so, 143 for SIGTERM: what was being saved is lost.
 
     Of many processes any may get the signal; all stop at the same check.
     """

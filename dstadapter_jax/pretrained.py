@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dstadapter_jax.model import DSTAdapter, ModelConfig
+from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.weight_files import (
     WeightsError,
     file_sha256,

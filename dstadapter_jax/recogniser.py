@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.damage import CheckpointError
-from dstadapter_jax.model import DSTAdapter, ModelConfig
+from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.preprocess import PreprocessConfig, normalize
 from dstadapter_jax.pretrained import load_weights

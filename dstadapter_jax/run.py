@@ -1,7 +1,6 @@
 """A training run as an object: built from a config, restored, advanced and saved."""
 
 import dataclasses
-import functools
 import logging
 import math
 import pathlib
@@ -14,19 +13,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.checksum import fetch
 from dstadapter_jax.damage import DamagedCheckpointError
 from dstadapter_jax.evaluate import left_out_labels, score_split
 from dstadapter_jax.input_pipeline import (
-    SPLITS,
-    ClipDataset,
     batch_ids,
     open_dataset,
     train_batches,
 )
-from dstadapter_jax.model import ModelConfig
 from dstadapter_jax.optimizer import (
-    TUNES,
     cosine_by_epoch,
     count_parameters,
     make_optimizer,
@@ -34,7 +28,7 @@ from dstadapter_jax.optimizer import (
 )
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
-from dstadapter_jax.run_log import check_wandb
+from dstadapter_jax.run_checks import check_dataset, check_fields, check_resumable
 from dstadapter_jax.sharding import (
     distribute,
     local_rows,
@@ -45,8 +39,7 @@ from dstadapter_jax.sharding import (
 )
 from dstadapter_jax.speed import SpeedMeter
 from dstadapter_jax.train_step import TrainState, jit_train_step, make_train_step
-from dstadapter_jax.video import check_decoder
-from dstadapter_jax.workdir import allowed_changes, check_same_run
+from dstadapter_jax.workdir import check_same_run
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +55,10 @@ class Run:
     """
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
-        _check_fields(config)
+        check_fields(config)
         self.config, self.workdir = config, workdir
         self.dataset = open_dataset(config.data.name, config.data.dir)
-        _check_dataset(config, self.dataset)
+        check_dataset(config, self.dataset)
         self.preprocess = preprocess_config(config)
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         microbatch = config.batch_size * self.mesh.size
@@ -126,15 +119,25 @@ class Run:
     def restore(self, checkpoints: Checkpointer) -> None:
         """Goes to the newest checkpoint that isn't damaged, if there are any.
 
+        Of many processes one alone may fail to read: then none goes on, as they would part.
+
         Raises:
-            DamagedCheckpointError: All are: the newest one's error.
+            DamagedCheckpointError: All are: the newest's error; or all were moved aside before.
         """
         damaged: dict[int, DamagedCheckpointError] = {}
-        for step in checkpoints.steps():
+        steps, aside = checkpoints.steps(), self.workdir / "damaged_checkpoints"
+        if not steps and aside.exists():
+            raise DamagedCheckpointError(
+                f"{self.workdir}: no checkpoints but damaged ones, in {aside}. To begin anew choose"
+                " another --workdir, or move that folder elsewhere."
+            )
+        for step in steps:
             try:
                 self._restore(checkpoints, step)
                 break
             except DamagedCheckpointError as error:
+                if jax.process_count() > 1:
+                    raise
                 damaged[step] = error
         else:
             if damaged:
@@ -146,7 +149,7 @@ class Run:
     def _restore(self, checkpoints: Checkpointer, step: int) -> None:
         saved = checkpoints.metadata(step)
         check_same_run(self.workdir, saved["config"], self.config.to_dict())
-        self._check_resumable(saved)
+        check_resumable(self.workdir, saved, self._identity())
         trainable, optimizer, position = checkpoints.restore_training(
             step, self.state.trainable, self.state.optimizer
         )
@@ -156,47 +159,33 @@ class Run:
         self.step, self.losses, self.validated = step, saved["losses"], saved["validated"]
         logger.info("going on from step %d of %d in %s", step, self.total_steps, self.workdir)
 
-    def _check_resumable(self, saved: dict[str, Any]) -> None:
-        same_batch = (
-            "Use as many devices as before, or set config.batch_size, which is per device, or"
-            " config.gradient_accumulation_steps so that the product is the same."
-        )
-        same_data = "Say where the dataset is that it began with: --config.data.dir=OUT."
-        for name, found, asked, advice in (
-            ("clips in a batch", saved["global_batch_size"], self.batch_size, same_batch),
-            (
-                *("the backbone's SHA-256", saved["backbone"]["sha256"], self.backbone.sha256),
-                "Use the same backbone file: --config.pretrained=FILE.",
-            ),
-            ("clips", saved["num_clips"], self.dataset.num_clips, same_data),
-            ("labels", saved["label_names"], list(self.dataset.label_names), same_data),
-        ):
-            if found != asked:
-                raise ValueError(
-                    f"{self.workdir}: {name}: the run there has {found!r}, asked for {asked!r}."
-                    f" {advice}"
-                )
+    def _identity(self) -> dict[str, Any]:
+        """What, besides the config, makes it this run and no other."""
+        return {
+            "label_names": list(self.dataset.label_names),
+            "num_clips": self.dataset.num_clips,
+            "backbone": dataclasses.asdict(self.backbone),
+            "global_batch_size": self.batch_size,
+        }
 
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
         """Begins to save where the run stands, unless that is no good."""
         self._check_finite()
-        with self.speed.saving():
-            self._save(checkpoints, metrics)
+        try:
+            with self.speed.saving():
+                self._save(checkpoints, metrics)
+        except FloatingPointError as error:
+            raise self._not_finite(self.step, str(error)) from error
 
     def _save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None) -> None:
-        if not _all_finite(self.state):
-            raise self._not_finite(self.step, "weights or optimizer state aren't finite any more")
         checkpoints.save(
             self.step,
             trainable=self.state.trainable,
             optimizer=self.state.optimizer,
             iterator=self.batches.get_state(),
-            metadata={
+            metadata=self._identity()
+            | {
                 "config": self.config.to_dict(),
-                "label_names": self.dataset.label_names,
-                "num_clips": self.dataset.num_clips,
-                "backbone": dataclasses.asdict(self.backbone),
-                "global_batch_size": self.batch_size,
                 "losses": [float(loss) for loss in self.losses],
                 "validated": self.validated,
             },
@@ -232,16 +221,25 @@ class Run:
         """Looks at the losses that nobody has fetched yet, so that no step waits for its own."""
         for step, loss in enumerate(self.losses, start=self.step - len(self.losses) + 1):
             if not math.isfinite(float(loss)):
-                raise self._not_finite(step, f"the loss is {float(loss)}")
+                what = f"the loss is {float(loss)}"
+                raise self._not_finite(step, what, after_update=step > 1)
 
-    def _not_finite(self, step: int, what: str) -> ValueError:
-        ids = batch_ids(self.dataset, step, batch_size=self.batch_size, seed=self.config.seed)
+    def _not_finite(self, step: int, what: str, *, after_update: bool = False) -> ValueError:
+        before = ""
+        if after_update:
+            before = (
+                f" Those of the step before, whose update may be the cause: {self._ids(step - 1)}."
+            )
         return ValueError(
             f"step {step}, in epoch {math.ceil(step / self.steps_per_epoch)}: {what}: the run can't"
-            f" go on. The step's clips: {', '.join(ids)}. Checkpoints in {self.workdir} are from"
-            " before. Look at these clips, lower config.optimizer.learning_rate, or set"
+            f" go on. The step's clips: {self._ids(step)}.{before} Checkpoints in {self.workdir}"
+            " are from before. Look at these clips, lower config.optimizer.learning_rate, or set"
             " config.model.dtype to float32; --config.allow_changed lets a run go on with another."
         )
+
+    def _ids(self, step: int) -> str:
+        size, seed = self.batch_size, self.config.seed
+        return ", ".join(batch_ids(self.dataset, step, batch_size=size, seed=seed))
 
     def recogniser(self, check: Callable[[], None] = lambda: None) -> Recogniser:
         """The model as it stands; `check` is called before each batch."""
@@ -268,45 +266,3 @@ class Run:
         self.speed.restart()
         metrics = scores.metrics(left_out_labels(self.dataset, "validation"))
         return {f"val_{name}": value for name, value in metrics.items()}
-
-
-def _all_finite(tree: Any) -> bool:
-    return all(np.isfinite(array).all() for array in jax.tree.leaves(fetch(tree)))
-
-
-def _check_fields(config: ConfigDict) -> None:
-    """Checks, before anything is opened, what nothing else would notice in time."""
-    for name in (
-        *("num_epochs", "batch_size", "validate_every_epochs", "log_every_steps"),
-        *("gradient_accumulation_steps", "data.num_threads"),
-    ):
-        value = functools.reduce(getattr, name.split("."), config)
-        if value < 1:
-            raise ValueError(f"config.{name}: expected at least 1, found {value}.")
-    rate, decay = config.optimizer.learning_rate, config.optimizer.weight_decay
-    if not 0 < rate < math.inf:
-        raise ValueError(f"config.optimizer.learning_rate: expected more than 0, found {rate}.")
-    if not 0 <= decay < math.inf:
-        raise ValueError(f"config.optimizer.weight_decay: expected at least 0, found {decay}.")
-    for name in ("seed", "validate_last_epochs"):
-        if config[name] < 0:
-            raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
-    if config.tune not in TUNES:
-        raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
-    allowed_changes(config.to_dict())
-    check_wandb(config.wandb_project)
-    check_decoder(config.data.decoder)
-    ModelConfig(**config.model)
-    preprocess_config(config)
-
-
-def _check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:
-    found = len(dataset.label_names)
-    if config.model.num_classes != found:
-        raise ValueError(
-            f"config.model.num_classes: expected {found}, the labels of"
-            f" {dataset.builder.data_dir}, found {config.model.num_classes}."
-            f" Pass --config.model.num_classes={found}."
-        )
-    for split in SPLITS:
-        dataset.source(split)

@@ -1,10 +1,14 @@
 """A run's metrics: `metrics.jsonl`, TensorBoard's files, and Weights & Biases where asked for."""
 
+import contextlib
 import importlib.metadata
+import json
+import os
 import pathlib
 import time
 import uuid
-from typing import Any, Protocol, Self
+from collections.abc import Callable
+from typing import Any, Self
 
 from ml_collections import ConfigDict
 from tensorboardX.event_file_writer import EventsWriter
@@ -12,15 +16,37 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from dstadapter_jax.distributed import is_primary
-from dstadapter_jax.workdir import MetricsLog
+from dstadapter_jax.workdir import read_metrics, write_whole
 
 Row = dict[str, Any]
 
 
-class _Board(Protocol):
-    def write(self, row: Row) -> None: ...
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object a line, each step's once, however often a run is resumed.
 
-    def close(self) -> None: ...
+    Attributes:
+        rows: What it held when it was opened.
+    """
+
+    def __init__(self, path: pathlib.Path, step: int, validated: bool):
+        """Opens the log of a run that goes on after `step`; later lines are cut off.
+
+        So is the validation of `step` itself, unless it was `validated` when that was saved.
+        """
+
+        def known(row: Row) -> bool:
+            return row["step"] < step or (row["step"] == step and (validated or "loss" in row))
+
+        self.rows = [row for row in read_metrics(path) if known(row)]
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self._path = path
+
+    def write(self, row: Row) -> None:
+        """Appends one line, through to the disk: no checkpoint is to be there without its lines."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class TensorBoard:
@@ -71,7 +97,7 @@ class WeightsAndBiases:
 
         name = workdir / "wandb_id.txt"
         if not name.exists():
-            name.write_text(uuid.uuid4().hex[:8] + "\n")
+            write_whole(name, uuid.uuid4().hex[:8] + "\n")
         try:
             self._run = wandb.init(
                 project=config.wandb_project,
@@ -117,27 +143,32 @@ class RunLog:
 
     def __init__(self, workdir: pathlib.Path, config: ConfigDict, step: int, validated: bool):
         """Opens the log of a run that goes on after `step`, as `MetricsLog` takes it."""
-        self._workdir, self._boards = workdir, list[_Board]()
+        self._workdir, self._closing = workdir, contextlib.ExitStack()
+        self._writers: list[Callable[[Row], None]] = []
         if not is_primary():
             return
         lines = MetricsLog(workdir / "metrics.jsonl", step, validated)
-        self._boards += [lines, TensorBoard(workdir / "tensorboard", lines.rows)]
+        self._writers.append(lines.write)
+        self._add(TensorBoard(workdir / "tensorboard", lines.rows))
         if config.wandb_project:
-            self._boards.append(WeightsAndBiases(workdir, config))
+            self._add(WeightsAndBiases(workdir, config))
+
+    def _add(self, board: TensorBoard | WeightsAndBiases) -> None:
+        self._writers.append(board.write)
+        self._closing.callback(board.close)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for board in self._boards:
-            board.close()
+        self._closing.close()
 
     def write(self, **values: float) -> None:
         """Adds one row, and to it the Unix time."""
         row = values | {"time": round(time.time(), 3)}
         try:
-            for board in self._boards:
-                board.write(row)
+            for write in self._writers:
+                write(row)
         except OSError as error:
             raise OSError(
                 f"{self._workdir}: step {row['step']} can't be logged: {error.strerror}. Its"

@@ -26,9 +26,8 @@ class SpeedMeter:
 
     def __init__(self) -> None:
         self._given: queue.SimpleQueue[jax.Array | None] = queue.SimpleQueue()
-        self._begun = self._ended = (
-            0  # steps; the thread alone writes how many have ended, and when
-        )
+        # Steps; the thread alone writes how many have ended, and when.
+        self._begun = self._ended = 0
         self._idle_since = time.monotonic()
         # A daemon: if a peer died, the device may never end its step.
         self._thread = threading.Thread(target=self._watch, name="speed", daemon=True)

@@ -38,8 +38,10 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
     with contextlib.ExitStack() as stack:
         stack.enter_context(hold_workdir(workdir))
         run = Run(config, workdir)
-        checkpoints = stack.enter_context(Checkpointer(workdir))
+        stack.callback(run.close)
+        # Before the checkpoints, so that it is left when the last of them is whole.
         stop = stack.enter_context(StopRequest())
+        checkpoints = stack.enter_context(Checkpointer(workdir))
         run.restore(checkpoints)
         write_config(workdir, config.to_dict())
         log = stack.enter_context(RunLog(workdir, config, run.step, run.validated))
@@ -48,8 +50,6 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         except Interrupted as interrupted:
             run.save(checkpoints)
             raise Interrupted(interrupted.signum, f"after step {run.step}") from None
-        finally:
-            run.close()
         checkpoints.wait()
         if is_primary():
             draw_curves(workdir / "curves.png", workdir / "metrics.jsonl")

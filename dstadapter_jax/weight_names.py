@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dstadapter_jax.model import ModelConfig
+from dstadapter_jax.model_config import ModelConfig
 
 
 class Layout(NamedTuple):

@@ -121,34 +121,3 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             logger.warning("%s, line %d: unreadable, left out", path, number)
     return rows
-
-
-class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line, each step's once, however often a run is resumed.
-
-    Attributes:
-        rows: What it held when it was opened.
-    """
-
-    def __init__(self, path: pathlib.Path, step: int, validated: bool):
-        """Opens the log of a run that goes on after `step`; later lines are cut off.
-
-        So is the validation of `step` itself, unless it was `validated` when that was saved.
-        """
-
-        def known(row: dict[str, Any]) -> bool:
-            return row["step"] < step or (row["step"] == step and (validated or "loss" in row))
-
-        self.rows = [row for row in read_metrics(path) if known(row)]
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in self.rows))
-        self._path = path
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Appends one line, through to the disk: no checkpoint is to be there without its lines."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def close(self) -> None:
-        """Nothing is left to do: each line is on the disk."""

@@ -13,7 +13,7 @@ from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError
+from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError, explained
 from dstadapter_jax.optimizer import count_parameters, make_optimizer, partition
 
 
@@ -64,6 +64,48 @@ def test_a_step_is_written_again_only_to_add_its_metrics(tmp_path, top1):
         assert (tmp_path / "checkpoints/1/metrics").exists() == (top1 is not None)
 
 
+class Killed(BaseException):
+    """Stands for the moment after which nothing is done any more."""
+
+
+def test_killed_while_a_step_is_written_again_its_old_checkpoint_is_there(tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise Killed
+
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+    with Checkpointer(tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", killed)
+        monkeypatch.setattr("dstadapter_jax.superseded.settle", killed)
+        with pytest.raises(Killed):
+            save(checkpoints, 1, 0.5)
+    monkeypatch.undo()
+    with Checkpointer(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1]
+        assert checkpoints.metadata(1)["step"] == 1
+        save(checkpoints, 1, 0.5)
+        # Killed once more, when only the removal of the old one is missing.
+        shutil.copytree(tmp_path / "checkpoints/1", tmp_path / "checkpoints/1.superseded")
+        assert checkpoints.metadata(1)["step"] == 1
+    with Checkpointer(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+    assert (tmp_path / "checkpoints/1/metrics").exists()
+
+
+def test_a_step_that_cannot_be_written_again_keeps_its_old_checkpoint(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no room")
+
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+        checkpoints.wait()
+        monkeypatch.setattr(checkpoints._manager, "save", fail)
+        with pytest.raises(CheckpointError, match=r"saving step 1 to .* no room"):
+            save(checkpoints, 1, 0.5)
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+
+
 def restore(checkpoints: Checkpointer, step: int) -> None:
     like = {"w": jnp.zeros((100, 300)), "b": jnp.zeros(3)}
     checkpoints.restore_training(step, like, {"m": jnp.zeros(3), "count": jnp.int32(0)})
@@ -107,6 +149,50 @@ def test_damage_does_not_pass_unnoticed(tmp_path, damage, reason):
         pytest.raises(DamagedCheckpointError, match=f"reading step 1 from .*{reason}"),
     ):
         restore(checkpoints, 1)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_what_a_power_loss_left_half_written_is_passed_over(tmp_path, read_only):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, 0.5)
+    half = tmp_path / "checkpoints/2.orbax-checkpoint-tmp/metrics"
+    half.mkdir(parents=True)
+    (half / "metrics").touch()
+    with Checkpointer(tmp_path, read_only=read_only) as checkpoints:
+        assert checkpoints.steps() == [1]
+    assert not (tmp_path / "damaged_checkpoints").exists()
+
+
+def test_without_any_readable_metrics_nothing_is_moved(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, 0.5)
+        save(checkpoints, 2, 0.5)
+    for step in "12":
+        (tmp_path / "checkpoints" / step / "metrics/metrics").write_bytes(b"\0\0")
+    with pytest.raises(
+        DamagedCheckpointError, match=r"step \d is damaged: .* No other .* --workdir"
+    ):
+        Checkpointer(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
+
+
+def test_metrics_that_the_system_cannot_read_are_not_damaged(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, None)
+        save(checkpoints, 2, 0.5)
+    metrics = tmp_path / "checkpoints/2/metrics/metrics"
+    metrics.unlink()
+    metrics.mkdir()  # which can't be read by root either
+    with pytest.raises(IsADirectoryError, match="checkpoints/2/metrics/metrics"):
+        Checkpointer(tmp_path)
+    assert (tmp_path / "checkpoints/2").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError("1 TB"), jax.errors.JaxRuntimeError("UNAVAILABLE")])
+def test_neither_memory_nor_a_dead_process_is_the_disks_fault(error):
+    with pytest.raises(type(error)) as raised, explained("reading", "Look at the disk."):
+        raise error
+    assert raised.value is error
 
 
 @pytest.mark.parametrize("broken", ["a file", "nothing"])

@@ -87,6 +87,19 @@ def test_a_folder_that_is_no_workdir(command, tmp_path):
     )
 
 
+def test_too_little_memory_on_the_device_is_told_with_what_to_do():
+    too_much = (
+        "from dstadapter_jax.command import main_with_messages; import jax.numpy as jnp;"
+        "raise SystemExit(main_with_messages(lambda _: jnp.zeros(2**50)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", too_much], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert result.returncode == 1
+    expected = r"error: RESOURCE_EXHAUSTED: .*\n.* config\.gradient_accumulation_steps,.*full;.*\n"
+    assert re.fullmatch(expected, result.stderr)
+
+
 def launch(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess:
     return subprocess.run(
         [*prefix, sys.executable, str(ROOT / "launch.py"), *arguments],
@@ -143,6 +156,41 @@ def test_on_a_terminal_it_shows_progress_and_stops_when_asked(
     assert b"the same command goes on from there" in seen
     assert b"Traceback" not in seen
     assert list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+# Launches with what follows, and is sent a signal after step 2 and one more while that is saved.
+SIGNALLED_TWICE = """
+import os, runpy, signal, sys
+import orbax.checkpoint as ocp
+from dstadapter_jax.run import Run
+update, signum = Run.update, signal.Signals[sys.argv.pop(1)]
+def updated(run):
+    update(run)
+    if run.step == 2:
+        os.kill(os.getpid(), signum)
+Run.update = updated
+ocp.CheckpointManager.close = lambda manager: os.kill(os.getpid(), signum)
+runpy.run_path("launch.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", -signal.SIGTERM)])
+def test_a_second_signal_while_the_last_save_is_written_is_no_success(
+    config_file, tmp_path, signum, status
+):
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", SIGNALLED_TWICE, signum),
+            *("--config", config_file, "--workdir", str(tmp_path / "run")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert result.returncode == status, result.stderr
+    assert "nothing to save" not in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def _read(terminal: int) -> bytes:

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from dstadapter_jax.model import ModelConfig
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.recogniser import preprocess_config
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,7 +55,9 @@ def end(process: subprocess.Popen, within: float) -> tuple[int, str, str]:
 
 
 @contextlib.contextmanager
-def pair(command: list[str], workdir: pathlib.Path, *, slurm: bool = False) -> Iterator[list]:
+def pair(
+    command: list[str], workdir: pathlib.Path | list[pathlib.Path], *, slurm: bool = False
+) -> Iterator[list]:
     """Both processes, told of each other by flags or as by SLURM; none is left behind."""
     port = free_port()
     if slurm:
@@ -65,8 +69,10 @@ def pair(command: list[str], workdir: pathlib.Path, *, slurm: bool = False) -> I
         tasks = [{}, {}]
         shared = ["--coordinator", f"localhost:{port}", "--num_processes", "2", "--process_id"]
         flags = [[*shared, i] for i in "01"]
-    command = [*command, "--workdir", str(workdir)]
-    processes = [start([*command, *flags[i]], 2, **tasks[i]) for i in range(2)]
+    workdirs = workdir if isinstance(workdir, list) else [workdir] * 2
+    processes = [
+        start([*command, "--workdir", str(workdirs[i]), *flags[i]], 2, **tasks[i]) for i in range(2)
+    ]
     try:
         yield processes
     finally:
@@ -141,6 +147,19 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
     scores = [np.load(tmp_path / name / "scores_test.npz") for name in ("pair", "alone")]
     np.testing.assert_array_equal(scores[0]["labels"], scores[1]["labels"])
     np.testing.assert_allclose(*(s["probabilities"] for s in scores), rtol=0, atol=1e-5)
+
+
+def test_a_process_that_alone_cannot_read_the_checkpoint_does_not_go_on(command, run_dir, tmp_path):
+    # Each process reads its own copy; that of the second is damaged.
+    workdirs = [shutil.copytree(run_dir, tmp_path / name) for name in "01"]
+    for path in (workdirs[1] / "checkpoints/24").glob("optimizer/**/d/*"):
+        os.truncate(path, path.stat().st_size // 2)
+    arguments = ["--config.num_epochs=4", "--config.validate_every_epochs=2"]
+    with pair([*command, *arguments], workdirs) as processes:
+        status, _, err = end(processes[1], 60)
+    assert status == 1, err
+    assert re.search(r"reading step 24 from .* once .*/checkpoints/24 is moved elsewhere", err)
+    assert (workdirs[1] / "checkpoints/24").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dstadapter_jax.model import REMAT_POLICIES, DSTAdapter, ModelConfig
+from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.model_config import REMAT_POLICIES, ModelConfig
 from dstadapter_jax.pretrained import dump_weights, load_weights
 
 # The reference is PyTorch in float32: about ten roundings of values of order one.

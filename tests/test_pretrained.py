@@ -16,7 +16,8 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from dstadapter_jax import weight_files
-from dstadapter_jax.model import DSTAdapter, ModelConfig
+from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.pretrained import (
     WeightsError,
     dump_weights,

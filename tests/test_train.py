@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import signal
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,9 @@ from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
 from dstadapter_jax.recogniser import Recogniser, build_model
 from dstadapter_jax.run import Run
+from dstadapter_jax.run_log import MetricsLog
 from dstadapter_jax.train import train_and_evaluate
-from dstadapter_jax.workdir import MetricsLog, hold_workdir
+from dstadapter_jax.workdir import hold_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMES = ("time", "clips_per_second", "data_seconds", "compute_seconds", "save_seconds")
@@ -242,6 +244,7 @@ def test_another_runs_workdir_is_refused_with_what_differs(run_dir, config):
     with pytest.raises(ValueError, match=r"another run, with optimizer.learning_rate: 0.001 there"):
         train_and_evaluate(config, run_dir)
     assert (run_dir / "metrics.jsonl").read_bytes() == before
+    assert "speed" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, caplog):
@@ -342,6 +345,16 @@ def test_what_cannot_be_read_at_all_is_neither_moved_nor_begun_anew(run_dir, con
     assert (workdir / "metrics.jsonl").read_bytes() == log
 
 
+def test_with_damaged_checkpoints_alone_a_run_is_not_begun_anew(run_dir, config, tmp_path):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    (workdir / "checkpoints").rename(workdir / "damaged_checkpoints")
+    log = (workdir / "metrics.jsonl").read_bytes()
+    message = r"no checkpoints but damaged ones, in .*/damaged_checkpoints\. To begin anew"
+    with pytest.raises(CheckpointError, match=message):
+        train_and_evaluate(config, workdir)
+    assert (workdir / "metrics.jsonl").read_bytes() == log
+
+
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
 def test_a_workdir_that_cannot_be_written(config):
     with pytest.raises(ValueError, match=r"--workdir /proc/run: can't be written to"):
@@ -390,8 +403,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_clips(
     config.optimizer.learning_rate, config.allow_changed = 1e30, "optimizer.learning_rate"
     with pytest.raises(ValueError, match=r"step 20, in epoch 4: the loss is (nan|inf)") as stopped:
         train_and_evaluate(config, workdir)
-    clips = re.search(r"clips: (.*?)\. Checkpoints", str(stopped.value))[1].split(", ")
-    assert sorted(clips) == sorted(taken[4:8])
+    clips = re.search(r"clips: (.*?)\. Those .* the cause: (.*?)\. Checkpoints", str(stopped.value))
+    assert sorted(clips[1].split(", ")) == sorted(taken[4:8])
+    assert sorted(clips[2].split(", ")) == sorted(taken[:4])
     with Checkpointer(workdir, read_only=True) as checkpoints:
         assert checkpoints.steps() == [18]
     config.optimizer.learning_rate = 1e-3

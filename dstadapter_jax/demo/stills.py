@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from dstadapter_jax.demo.figure import Painter, Signer
 from dstadapter_jax.demo.signs import REST
-from dstadapter_jax.model import DSTAdapter, ModelConfig
+from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import PreprocessConfig, make_views, normalize
 from dstadapter_jax.pretrained import dump_weights
 from dstadapter_jax.weight_names import added_to_clip

@@ -1,0 +1,91 @@
+"""What is checked before a run begins or goes on."""
+
+import functools
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dstadapter_jax.input_pipeline import SPLITS, ClipDataset
+from dstadapter_jax.model_config import ModelConfig
+from dstadapter_jax.optimizer import TUNES
+from dstadapter_jax.recogniser import preprocess_config
+from dstadapter_jax.run_log import check_wandb
+from dstadapter_jax.video import check_decoder
+from dstadapter_jax.workdir import allowed_changes
+
+
+def check_fields(config: ConfigDict) -> None:
+    """Checks, before anything is opened, what nothing else would notice in time.
+
+    Raises:
+        ValueError: A field's value isn't allowed, or not together with another's.
+    """
+    for name in (
+        *("num_epochs", "batch_size", "validate_every_epochs", "log_every_steps"),
+        *("gradient_accumulation_steps", "data.num_threads"),
+    ):
+        value = functools.reduce(getattr, name.split("."), config)
+        if value < 1:
+            raise ValueError(f"config.{name}: expected at least 1, found {value}.")
+    rate, decay = config.optimizer.learning_rate, config.optimizer.weight_decay
+    if not 0 < rate < math.inf:
+        raise ValueError(f"config.optimizer.learning_rate: expected more than 0, found {rate}.")
+    if not 0 <= decay < math.inf:
+        raise ValueError(f"config.optimizer.weight_decay: expected at least 0, found {decay}.")
+    for name in ("seed", "validate_last_epochs"):
+        if config[name] < 0:
+            raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
+    if config.tune not in TUNES:
+        raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
+    allowed_changes(config.to_dict())
+    check_wandb(config.wandb_project)
+    check_decoder(config.data.decoder)
+    ModelConfig(**config.model)
+    preprocess_config(config)
+
+
+def check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:
+    """Raises ValueError if the dataset hasn't the model's number of classes, or lacks a split."""
+    found = len(dataset.label_names)
+    if config.model.num_classes != found:
+        raise ValueError(
+            f"config.model.num_classes: expected {found}, the labels of"
+            f" {dataset.builder.data_dir}, found {config.model.num_classes}."
+            f" Pass --config.model.num_classes={found}."
+        )
+    for split in SPLITS:
+        dataset.source(split)
+
+
+def check_resumable(
+    workdir: pathlib.Path, saved: Mapping[str, Any], asked: Mapping[str, Any]
+) -> None:
+    """Raises ValueError if batch, backbone or dataset aren't those of the workdir's run.
+
+    Args:
+        workdir: Of the run.
+        saved: Metadata of its checkpoint.
+        asked: The same fields as they are now.
+    """
+    same_batch = (
+        "Use as many devices as before, or set config.batch_size, which is per device, or"
+        " config.gradient_accumulation_steps so that the product is the same."
+    )
+    same_file = "Use the same backbone file: --config.pretrained=FILE."
+    same_data = "Say where the dataset is that it began with: --config.data.dir=OUT."
+    for what, key, advice in (
+        ("clips in a batch", "global_batch_size", same_batch),
+        ("the backbone's SHA-256", "backbone", same_file),
+        ("clips", "num_clips", same_data),
+        ("labels", "label_names", same_data),
+    ):
+        there, here = (
+            fields[key]["sha256"] if key == "backbone" else fields[key] for fields in (saved, asked)
+        )
+        if there != here:
+            raise ValueError(
+                f"{workdir}: {what}: the run there has {there!r}, asked for {here!r}. {advice}"
+            )
