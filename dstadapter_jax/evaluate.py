@@ -17,9 +17,10 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from dstadapter_jax.clip_dataset import SPLITS, ClipDataset, open_dataset
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.distributed import gather, is_primary
-from dstadapter_jax.input_pipeline import SPLITS, ClipDataset, open_dataset, view_batches
+from dstadapter_jax.input_pipeline import view_batches
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.workdir import write_whole

@@ -13,13 +13,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.damage import DamagedCheckpointError
 from dstadapter_jax.evaluate import left_out_labels, score_split
-from dstadapter_jax.input_pipeline import (
-    batch_ids,
-    open_dataset,
-    train_batches,
-)
+from dstadapter_jax.input_pipeline import batch_ids, train_batches
 from dstadapter_jax.optimizer import (
     cosine_by_epoch,
     count_parameters,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dstadapter_jax.input_pipeline import SPLITS, ClipDataset
+from dstadapter_jax.clip_dataset import SPLITS, ClipDataset
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.optimizer import TUNES
 from dstadapter_jax.recogniser import preprocess_config

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from clips import barcoded_frames, read_barcode, write_clip
 
-from dstadapter_jax.input_pipeline import example_views, open_dataset
+from dstadapter_jax.clip_dataset import open_dataset
+from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
 from tfds_builders import __main__ as command
 from tfds_builders.bukva import index as bukva

@@ -11,8 +11,9 @@ from PIL import Image
 
 from dstadapter_jax import browse
 from dstadapter_jax.browse import read_clips
+from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.contact_sheet import MARGIN, SheetRow, draw_sheet
-from dstadapter_jax.input_pipeline import open_dataset, train_batches, view_batches
+from dstadapter_jax.input_pipeline import train_batches, view_batches
 from dstadapter_jax.preprocess import make_views
 from dstadapter_jax.recogniser import preprocess_config
 from dstadapter_jax.video import read_frames

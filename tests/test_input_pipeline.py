@@ -7,12 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from dstadapter_jax.input_pipeline import (
-    open_dataset,
-    train_batches,
-    train_clips,
-    view_batches,
-)
+from dstadapter_jax.clip_dataset import open_dataset
+from dstadapter_jax.input_pipeline import train_batches, train_clips, view_batches
 from dstadapter_jax.preprocess import PreprocessConfig, preprocess
 from dstadapter_jax.video import probe, read_frames
 

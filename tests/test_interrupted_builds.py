@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from build_process import SMALL_FILES, arguments
 from clips import barcoded_frames, write_clip
 
-from dstadapter_jax.input_pipeline import open_dataset
+from dstadapter_jax.clip_dataset import open_dataset
 from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, clip_shards
 from tfds_builders.recordings.recordings_dataset_builder import Builder

@@ -7,8 +7,8 @@ import pytest
 from clips import barcoded_frames, write_clip
 from conftest import tiny_config
 
+from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.evaluate import evaluate, left_out_labels, score_split
-from dstadapter_jax.input_pipeline import open_dataset
 from dstadapter_jax.preprocess import PreprocessConfig
 from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.run import Run

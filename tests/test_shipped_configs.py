@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import launch
-from dstadapter_jax.input_pipeline import open_dataset
+from dstadapter_jax.clip_dataset import open_dataset
 from tfds_builders import __main__ as tfds_builders
 
 CONFIGS = [

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dstadapter_jax.input_pipeline import ClipDataset, open_dataset, train_batches
+from dstadapter_jax.clip_dataset import ClipDataset, open_dataset
+from dstadapter_jax.input_pipeline import train_batches
 from dstadapter_jax.preprocess import PreprocessConfig
 
 pytestmark = [

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from configs import demo as demo_config
+from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.demo.picture import draw_pairs
 from dstadapter_jax.demo.signs import REVERSED, SIGNS, render_vocabulary
 from dstadapter_jax.evaluate import Scores
-from dstadapter_jax.input_pipeline import open_dataset
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.recogniser import preprocess_config
 from dstadapter_jax.train import train_and_evaluate

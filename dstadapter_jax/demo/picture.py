@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dstadapter_jax.clip_dataset import ClipDataset
 from dstadapter_jax.demo.signs import REVERSED
 from dstadapter_jax.evaluate import Scores
-from dstadapter_jax.input_pipeline import ClipDataset, example_views
+from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
 
 
