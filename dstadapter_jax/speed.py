@@ -91,8 +91,8 @@ class SpeedMeter:
             self._warned = True
             logger.warning(
                 "the input pipeline holds the run back: %d %% of the time goes into waiting for"
-                " clips. Train on a storage of frames instead of original files (config.data.name),"
-                " or raise --config.data.num_threads; this machine has %d cores.",
+                " clips. If config.data.name is an original storage, train on frames; if not all of"
+                " this machine's %d cores are busy, raise --config.data.num_threads.",
                 *(100 * waiting, os.cpu_count()),
             )
 
