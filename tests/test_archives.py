@@ -124,9 +124,10 @@ def test_recordings_are_unpacked_in_place(tmp_path, caplog):
     assert "no clips found" in message
     assert f"  cd {tmp_path}/in && 7z x videos.zip\n" in message
     # Among clips it may be what it likes, but it is told.
-    for i in range(3):
-        (tmp_path / "in" / "hi").mkdir(exist_ok=True)
-        (tmp_path / "in" / "hi" / f"{i}.mp4").touch()
+    for label in ("hi", "ho"):
+        (tmp_path / "in" / label).mkdir()
+        for i in range(3):
+            (tmp_path / "in" / label / f"{i}.mp4").touch()
     refused("recordings", tmp_path / "in", tmp_path)
     assert "1 archive(s) lie there. If they are not unpacked yet, type:" in caplog.text
 

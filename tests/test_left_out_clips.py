@@ -116,3 +116,10 @@ def test_a_dataset_that_does_not_tell_the_labels_is_refused(data_dir, tmp_path):
             left_out_labels(open_dataset("autsl/rgb", str(data_dir)), "test")
     finally:
         path.write_text(written)
+
+
+def test_a_stricter_bound_holds_for_what_is_built_already(data_dir, capsys):
+    arguments = ["autsl/rgb", "--manual_dir", str(data_dir), "--data_dir", str(data_dir)]
+    with pytest.raises(ValueError, match="higher --max_missing"):
+        command.main([*arguments, "--max_missing", "0.1"])
+    assert command.main([*arguments, "--max_missing", "0.5"]) == 0

@@ -20,6 +20,7 @@ from tfds_builders import clip_builder, clip_shards
 from tfds_builders.clip_examples import Clip
 from tfds_builders.recordings import index, splits
 from tfds_builders.recordings.index import RecordingsError
+from tfds_builders.sources import files_below
 
 ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH, NUM_FRAMES = 48, 64, 4
@@ -354,9 +355,10 @@ def test_folder_without_clips(source):
 
 def test_linked_folders_are_entered_and_loops_are_not(source, tmp_path):
     put(tmp_path / "elsewhere", ["a.mp4"], b"")
+    put(source, ["bye/b.mp4"], b"")
     (source / "hello").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "elsewhere")
-    assert [clip.id for clip in index.read(source).clips] == ["hello/a.mp4"]
+    assert [clip.id for clip in index.read(source).clips] == ["bye/b.mp4", "hello/a.mp4"]
 
 
 @pytest.mark.parametrize("config", ["frames", "original"])
@@ -401,10 +403,10 @@ def test_half_a_dataset_is_not_taken_for_one(source, out, mp4):
 
 def test_shards_hold_the_clips_in_order(source, out, mp4, monkeypatch):
     monkeypatch.setattr(clip_builder, "CLIPS_PER_SHARD", 2)
-    put(source, [f"hi/{i:02}.mp4" for i in range(10)], mp4)
+    put(source, [f"{label}/{i}.mp4" for label in ("hi", "ho") for i in range(5)], mp4)
     assert build("recordings", source, out) == 0
     info, examples = read_back(data(out))
-    assert info.splits["train"].shard_lengths == [2, 2, 2, 1]
+    assert info.splits["train"].shard_lengths == [2, 2, 2]
     assert ids(examples["train"]) == sorted(ids(examples["train"]))
 
 
@@ -438,6 +440,40 @@ def test_wrong_use_exits_with_2(arguments, message, capsys):
         command.main(arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_one_label_for_all_is_a_folder_too_high(source, out, mp4):
+    put(source, [f"rec/{label}/{i}.mp4" for label in "ab" for i in range(3)], mp4)
+    put(source, ["docs/notes.txt"], b"")
+    with pytest.raises(ValueError, match=r"one label for all 6 clips: rec\n.*lie deeper"):
+        build("recordings", source, out)
+
+
+def test_a_signer_is_one_however_the_name_is_written(source, out, mp4):
+    put(source, [f"{i}.mp4" for i in range(8)], mp4)
+    names = ["Jose\u0301", "Jos\u00e9", "Anna", "Ben"]
+    rows = [f"{i}.mp4,{'ab'[i // 4]},{names[i % 4]}" for i in range(8)]
+    (source / "list.csv").write_text("\n".join(["path,label,signer", *rows]), encoding="utf-8")
+    signers = {clip.signer for clip in index.read(source).clips}
+    assert signers == {"Anna", "Ben", "Jos\u00e9"}
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(source, monkeypatch):
+    def refused(*arguments, onerror, **options):
+        onerror(PermissionError(13, "Permission denied", str(source / "b")))
+        yield from ()
+
+    # Root may look into every folder, and tests may run as root.
+    monkeypatch.setattr("os.walk", refused)
+    with pytest.raises(PermissionError, match=r"Permission denied: .*/b"):
+        list(files_below(source))
+
+
+@pytest.mark.parametrize("empty", [["--data_dir", ""], ["--manual_dir="]])
+def test_an_empty_argument_is_not_the_current_folder(source, empty, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["recordings", "--manual_dir", str(source), *empty])
+    assert "an argument is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "message"), [("", "is empty"), ("no", "is not a folder")])
@@ -476,11 +512,11 @@ print(json.dumps([names[clip["label"]], len(clip["frames"]), "tensorflow" in sys
 
 
 def test_command_fails_with_a_message_and_no_trace(source, out, tmp_path):
-    put(source, ["hi/a.mp4", "hi/b.mp4", "hi/c.mp4"], b"text")
+    put(source, [f"{label}/{i}.mp4" for label in ("hi", "ho") for i in range(3)], b"text")
     options = ["--manual_dir", source, "--data_dir", out]
     failed = run("-m", "tfds_builders", "recordings", *options, tmp_path=tmp_path)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.startswith("error: 3 clip(s) can't be read")
+    assert failed.stderr.startswith("error: 6 clip(s) can't be read")
     assert "Traceback" not in failed.stderr
 
 

@@ -24,7 +24,7 @@ from tensorflow_datasets.scripts.cli import build
 from dstadapter_jax.command import main_with_messages
 from tfds_builders import clip_examples, datasets
 from tfds_builders.check import command as check
-from tfds_builders.clip_shards import FULL_DISK
+from tfds_builders.clip_shards import FULL_DISK, LeftOut
 from tfds_builders.datasets import DATASETS
 from tfds_builders.public_dataset import MAX_MISSING
 from tfds_builders.staging import Staging
@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
         f"listed in metadata.json (default {MAX_MISSING}); not for recordings, which may lack none",
     )
     parser.add_arguments(build.Args, dest="args")
+    datasets.refuse_empty(parser, argv)
     parsed = parser.parse_args(argv)
     builder_cls, config = _choose(parser, parsed.args)
     options = datasets.options(parser, builder_cls, config, parsed.max_missing)
@@ -100,10 +101,21 @@ def _build(
     if args.debug.overwrite or not Path(builder.data_dir).exists():
         _prepare(new_builder, Staging(data_dir, Path(builder.data_dir)), config)
     elif builder.is_prepared():
+        _check_bound(builder.info, options)
         _log.info("Built before and left as it is; --overwrite builds it again.")
     else:
         raise ValueError(f"{builder.data_dir} is no whole dataset: remove it or use --overwrite.")
     print(_summary(new_builder(data_dir)))
+
+
+def _check_bound(info: tfds.core.DatasetInfo, options: Mapping[str, Any]) -> None:
+    """Raises `UnusableClipsError` if a dataset built before lacks more than is allowed now."""
+    if "max_missing" in options:
+        missing = info.metadata["missing"]
+        to_find = {s: len(missing[s]) + found.num_examples for s, found in info.splits.items()}
+        left_out = LeftOut(to_find, options["max_missing"])
+        left_out.reasons = missing
+        left_out.check()
 
 
 def _beam_options(args: build.Args) -> Any:

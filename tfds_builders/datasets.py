@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ DATASETS = {
     name: f"tfds_builders.{name}.{name}_dataset_builder"
     for name in ("recordings", "include", "autsl", "bukva", "lsa64")
 }
+
+
+def refuse_empty(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Exits if an argument is empty, as of an unset variable: it would be the current folder."""
+    for argument in argv:
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            parser.error(f"an argument is empty: {' '.join(map(repr, argv))}")
 
 
 def choose(

@@ -22,8 +22,16 @@ class SourceError(ValueError):
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files below `folder` that aren't hidden; linked folders are entered, loops are not."""
-    for here, subfolders, names in os.walk(folder, followlinks=True):
+    """Files below `folder` that aren't hidden; linked folders are entered, loops are not.
+
+    Raises:
+      OSError: a folder can't be looked into: what it holds would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for here, subfolders, names in os.walk(folder, followlinks=True, onerror=refuse):
         real = Path(here).resolve()
         loops = {s for s in subfolders if Path(here, s).resolve() in (real, *real.parents)}
         subfolders[:] = [s for s in subfolders if shown(s) and s not in loops]

@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
       ValueError: there is no such folder, or the report can't be written.
     """
     parser = _parser()
+    datasets.refuse_empty(parser, argv)
     args = parser.parse_args(argv)
     builder_cls, config = datasets.choose(parser, args.dataset, args.manual_dir)
     options = datasets.options(parser, builder_cls, config, args.max_missing)

@@ -113,7 +113,7 @@ def read_folder(folder: Path) -> Recordings:
     clips, ignored, problems = [], [], []
     for path in files_below(folder):
         name = path.relative_to(folder).as_posix()
-        label = _label(name.split("/")[0])
+        label = _name(name.split("/")[0])
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             ignored.append(name)
         elif path.parent == folder:
@@ -129,6 +129,10 @@ def read_folder(folder: Path) -> Recordings:
         if not clips:
             advice += " If this folder is one label's, give the one that it lies in."
         raise RecordingsError(str(folder), problems, advice)
+    if len(labels := {clip.label for clip in clips}) == 1:
+        problem = f"one label for all {len(clips)} clips: {labels.pop()}"
+        advice = "Expected several. If their folders lie deeper, give the one that they lie in."
+        raise RecordingsError(str(folder), [problem], advice)
     return Recordings(sorted(clips, key=lambda clip: clip.id), ignored=sorted(ignored))
 
 
@@ -148,7 +152,7 @@ def read_csv(table: Path) -> Recordings:
     rows.sort(key=lambda row: _id(row.path))
     return Recordings(
         [
-            Clip(_id(row.path), table.parent / row.path, _label(row.label), row.signer)
+            Clip(_id(row.path), table.parent / row.path, _name(row.label), _name(row.signer))
             for row in rows
         ],
         {_id(row.path): SPLIT_NAMES[row.split] for row in rows if row.split},
@@ -209,7 +213,7 @@ def _leaves_folder(path: str) -> bool:
     return any(kind.anchor or ".." in kind.parts for kind in kinds)
 
 
-def _label(name: str) -> str:
+def _name(name: str) -> str:
     """Without the spaces around it, and with one way to write é: names are told apart by code."""
     return unicodedata.normalize("NFC", name.strip())
 
