@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# As users type it, with shards of two clips.
+# As users type it, with shards of two clips, each of which takes long enough to be interrupted.
 COMMAND = """
-import runpy
-from tfds_builders import clip_builder
+import runpy, time
+from tfds_builders import clip_builder, clip_shards
 clip_builder.CLIPS_PER_SHARD = 2
+encode_clip = clip_shards.encode_clip
+def slowly(*clip):
+    time.sleep(0.1)
+    return encode_clip(*clip)
+clip_shards.encode_clip = slowly
 runpy.run_module("tfds_builders", run_name="__main__", alter_sys=True)
 """
 _LIMIT = (
