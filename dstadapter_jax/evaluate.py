@@ -47,15 +47,15 @@ class Scores:
         """Top-1, top-5 and mean class accuracy as fractions; a class without clips counts 0.
 
         Args:
-            left_out: True ids of further clips, that count as wrong: those that the split lists
-                and the dataset lacks.
+            left_out: True ids of further clips, that count as wrong: those that belong to the split
+                and that the dataset lacks; -1 where a clip's label isn't known.
         """
         ranked = np.argsort(-self.probabilities, axis=1, kind="stable")
         hits = ranked == self.labels[:, None]
         classes = self.probabilities.shape[1]
         right = np.bincount(self.labels, weights=hits[:, 0], minlength=classes)
         every = np.concatenate([self.labels, np.asarray(left_out, np.int64)])
-        total = np.bincount(every, minlength=classes)
+        total = np.bincount(every[every >= 0], minlength=classes)
         return {
             "top1": float(hits[:, 0].sum() / len(every)),
             "top5": float(hits[:, :5].any(axis=1).sum() / len(every)),
@@ -64,8 +64,9 @@ class Scores:
 
 
 def left_out_labels(dataset: ClipDataset, split: str) -> list[int]:
-    """Label ids of the clips that a split lists and the dataset lacks: missing or damaged files.
+    """Label ids of the clips that belong to a split and that the dataset lacks.
 
+    Their files are missing or damaged, or no list names them: then nor is the label known, -1.
     Clips that were never published don't count: nobody can have them.
 
     Raises:
@@ -80,7 +81,8 @@ def left_out_labels(dataset: ClipDataset, split: str) -> list[int]:
             f" {len(reasons)} clips of `missing`, found {len(labels)}. Build the dataset again."
         )
     names = dataset.builder.info.features["label"]
-    return [names.str2int(label) for label in labels.values()]
+    not_named = metadata.get("not_named", {}).get(split, 0)
+    return [names.str2int(label) for label in labels.values()] + [-1] * not_named
 
 
 def score_split(recogniser: Recogniser, dataset: ClipDataset, split: str, mode: str) -> Scores:
@@ -134,8 +136,8 @@ def evaluate(
 
     Returns:
         What `eval_SPLIT.json` holds. `num_clips` is what the accuracies are fractions of; of these,
-        `num_left_out` are missing or damaged and count as wrong. `num_never_published` more are
-        listed and nobody can have them: they don't count.
+        `num_left_out` are missing, damaged or on no list, and count as wrong.
+        `num_never_published` more are listed and nobody can have them: they don't count.
     """
     data = recogniser.config["data"]
     dataset = open_dataset(data["name"], data_dir or data["dir"])

@@ -10,6 +10,8 @@ ROOT = Path(__file__).parents[1]
 COMMAND = """
 import runpy, time
 from tfds_builders import clip_builder, clip_shards
+from tfds_builders.autsl import index
+index.NUM_CLIPS = {}  # as long as the tests' lists
 clip_builder.CLIPS_PER_SHARD = 2
 encode_clip = clip_shards.encode_clip
 def slowly(*clip):
