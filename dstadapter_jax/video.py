@@ -103,7 +103,7 @@ def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
                 continue
             num_frames += packet.size > 0 and not packet.is_discard
             if first is None:
-                first = next(iter(packet.decode()), None)
+                first = next(iter(clip.stream.decode(packet)), None)
         if first is None:
             raise ClipError(clip.name, _NO_FRAME)
         _check_end(clip, end)
