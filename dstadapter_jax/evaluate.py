@@ -1,7 +1,8 @@
 """Evaluates a checkpoint: `python -m dstadapter_jax.evaluate --workdir DIR [--split test]`.
 
 The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; beside it go the
-confusion matrix, `DIR/confusion_SPLIT.png`, and each clip's scores, `DIR/scores_SPLIT.npz`.
+confusion matrix, `DIR/confusion_SPLIT.png`, and each clip's scores, `DIR/scores_SPLIT.npz`. An
+adapter file does in place of a run: `--adapter signs.safetensors --data_dir DATA --output DIR`.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from dstadapter_jax.distributed import gather, is_primary
 from dstadapter_jax.input_pipeline import view_batches
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser_arguments import add_arguments, load_recogniser, parse
 from dstadapter_jax.workdir import write_whole
 
 
@@ -177,14 +179,19 @@ def _check_labels(trained_on: tuple[str, ...], dataset: ClipDataset) -> None:
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.evaluate", description=__doc__)
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
+    add_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--data_dir", default="", help="where the dataset is, if it has moved")
-    parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
-    args = parser.parse_args(argv)
-    recogniser = Recogniser.load(args.workdir, args.step, args.backbone)
-    print(json.dumps(evaluate(recogniser, args.workdir, args.split, args.data_dir)))
+    parser.add_argument(
+        "--output", type=expanded_path, metavar="DIR", help="for the results, if not the workdir"
+    )
+    args = parse(parser, argv)
+    output = args.output or args.workdir
+    if output is None:
+        parser.error("--output DIR goes with --adapter: where the results go")
+    recogniser = load_recogniser(args)
+    output.mkdir(parents=True, exist_ok=True)
+    print(json.dumps(evaluate(recogniser, output, args.split, args.data_dir)))
     return 0
 
 

@@ -1,5 +1,8 @@
 """Recognises the signs in video files: `python -m dstadapter_jax.predict --workdir DIR VIDEO …`.
 
+An adapter file does in place of a run: `--adapter signs.safetensors`. With several, each named, as
+in `--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every video is answered in each.
+
 Prints one JSON object a video, best label first; a file that can't be read gives an `error`
 instead, and exit status 1 at the end.
 """
@@ -12,9 +15,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.command import expanded_path, main_with_messages
+from dstadapter_jax.command import main_with_messages
 from dstadapter_jax.preprocess import preprocess
 from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
 from dstadapter_jax.video import ClipError, probe_whole, read_frames
 
 
@@ -41,20 +45,20 @@ def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.predict", description=__doc__)
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
-    parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
-    parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
+    add_arguments(parser, many=True)
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
-    args = parser.parse_args(argv)
-    recogniser = Recogniser.load(args.workdir, args.step, args.backbone)
+    args = parse(parser, argv)
+    recognisers = load_recognisers(args)
     failed = False
     for video in tqdm(args.videos, unit="video", disable=None, leave=False):
-        try:
-            answer = {"video": video, "predictions": predict(recogniser, video)}
-        except ClipError as error:
-            failed = True
-            answer = {"video": video, "error": error.reason}
-        print(json.dumps(answer, ensure_ascii=False), flush=True)
+        for language, recogniser in recognisers.items():
+            answer = {"video": video} | ({"language": language} if language else {})
+            try:
+                answer["predictions"] = predict(recogniser, video)
+            except ClipError as error:
+                failed = True
+                answer["error"] = error.reason
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
     return int(failed)
 
 
