@@ -92,6 +92,7 @@ class Recogniser:
 
     Attributes:
         probabilities: Maps views `(B, T, R, R, 3)` uint8 to `(B, classes)` float32.
+        model: What computes them, on the same arrays, for `attribution.explain`.
         label_names: By label id.
         preprocess: From videos to views, as in training.
         config: Of the run.
@@ -99,6 +100,7 @@ class Recogniser:
     """
 
     probabilities: Callable[[np.ndarray], np.ndarray]
+    model: DSTAdapter
     label_names: tuple[str, ...]
     preprocess: PreprocessConfig
     config: Mapping[str, Any]
@@ -135,6 +137,7 @@ class Recogniser:
 
         return cls(
             probabilities=probabilities,
+            model=nnx.merge(graphdef, trainable, frozen),
             label_names=tuple(metadata["label_names"]),
             preprocess=preprocess_config(config),
             config=config,
