@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from dstadapter_jax.adapter_file import Adapter, AdapterError, read_adapter
 from dstadapter_jax.backbone import Tower, find_backbone
+from dstadapter_jax.model import DSTAdapter
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser
@@ -65,7 +66,9 @@ class Predictor:
             self.adapters[name] = adapter
             self._place(name, weights)
         self.recognisers = {
-            name: Recogniser.of_adapter(adapter, functools.partial(self._of_one_language, name))
+            name: Recogniser.of_adapter(
+                adapter, functools.partial(self._of_one_language, name), self._model(name)
+            )
             for name, adapter in self.adapters.items()
         }
 
@@ -94,6 +97,11 @@ class Predictor:
         own = self._put(to_ours(weights, self._tower.cfg))
         self._weights[name] = unflatten_dict(start | own, sep="/")
         self._heads[name] = self._weights[name].pop("head")
+
+    def _model(self, name: str) -> DSTAdapter:
+        own = self._weights[name] | {"head": self._heads[name]}
+        frozen = {part: weights for part, weights in self._frozen.items() if part != "head"}
+        return nnx.merge(self._tower.graphdef, own, frozen)
 
     def _check_fits(self, name: str, adapter: Adapter) -> None:
         first, expected = next(iter(self.adapters.items()), (name, adapter))

@@ -79,6 +79,7 @@ class Recogniser:
 
     Attributes:
         probabilities: Maps views `(B, T, R, R, 3)` uint8 to `(B, classes)` float32.
+        model: What computes them, on the same arrays, for `attribution.explain`.
         label_names: By label id.
         preprocess: From videos to views, as in training.
         config: Of the run.
@@ -86,6 +87,7 @@ class Recogniser:
     """
 
     probabilities: Callable[[np.ndarray], np.ndarray]
+    model: DSTAdapter
     label_names: tuple[str, ...]
     preprocess: PreprocessConfig
     config: Mapping[str, Any]
@@ -116,6 +118,7 @@ class Recogniser:
             trainable = checkpoints.restore_trainable(step, trainable)
         return cls(
             probabilities=_bound(make_predict(graphdef, mesh), mesh, trainable, frozen),
+            model=nnx.merge(graphdef, trainable, frozen),
             label_names=tuple(metadata["label_names"]),
             preprocess=preprocess_config(config),
             config=config,
@@ -139,15 +142,20 @@ class Recogniser:
         tower = Tower.load(adapter.model, path, resize_positions=adapter.config["resize_positions"])
         mesh = make_mesh()
         parts = jax.device_put((tower.trainable(weights), tower.frozen), replicated(mesh))
-        return cls.of_adapter(adapter, _bound(make_predict(tower.graphdef, mesh), mesh, *parts))
+        probabilities = _bound(make_predict(tower.graphdef, mesh), mesh, *parts)
+        return cls.of_adapter(adapter, probabilities, nnx.merge(tower.graphdef, *parts))
 
     @classmethod
     def of_adapter(
-        cls, adapter: Adapter, probabilities: Callable[[np.ndarray], np.ndarray]
+        cls,
+        adapter: Adapter,
+        probabilities: Callable[[np.ndarray], np.ndarray],
+        model: DSTAdapter,
     ) -> Self:
         """What an adapter file says of itself, beside what its weights compute."""
         return cls(
             probabilities=probabilities,
+            model=model,
             label_names=adapter.label_names,
             preprocess=preprocess_config(adapter.config),
             config=_config_here(adapter),
