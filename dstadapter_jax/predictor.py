@@ -101,7 +101,9 @@ class Predictor:
     def _model(self, name: str) -> DSTAdapter:
         own = self._weights[name] | {"head": self._heads[name]}
         frozen = {part: weights for part, weights in self._frozen.items() if part != "head"}
-        return nnx.merge(self._tower.graphdef, own, frozen)
+        model = nnx.merge(self._tower.graphdef, own, frozen)
+        model.cfg = self.adapters[name].model  # of as many classes as its own head has
+        return model
 
     def _check_fits(self, name: str, adapter: Adapter) -> None:
         first, expected = next(iter(self.adapters.items()), (name, adapter))
