@@ -68,9 +68,7 @@ def parse_document(text: str) -> dict[str, Any]:
     """
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("metadata: expected one JSON document, found endless nesting.") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"metadata: expected one JSON document, found none ({error}).") from error
     version = document.get("format_version") if isinstance(document, dict) else None
     if version != FORMAT_VERSION:
@@ -97,7 +95,7 @@ def _brief(found: Any) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    _refuse("metadata", "finite numbers", name)
+    raise ValueError(f"{name} is no number")
 
 
 def _check_types(found: Any, expected: Any, field: str) -> None:

@@ -147,7 +147,7 @@ def _adapter_path(text: str) -> pathlib.Path:
 
 
 def _language(text: str) -> str:
-    if not re.fullmatch(r"[a-z]{2,3}(-\w+)*", text):
+    if not re.fullmatch(r"([a-z]{2,3}(-\w+)*)?", text):
         raise argparse.ArgumentTypeError(
             f"expected a code such as ase (American Sign Language) or gsg, found {text!r}"
         )
