@@ -44,17 +44,20 @@ class LeftOut:
     Attributes:
       reasons: for each split, the clips' ids, each with what is wrong with it.
       labels: for each split, the same ids, each with the name of its label.
+      signers: for each split, the same ids, each with its signer, '' where unknown.
     """
 
     def __init__(self, num_listed: Mapping[str, int], max_share: float):
         """Takes the number of clips that each split should have, and the share it may lack."""
         self.reasons: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self.labels: dict[str, dict[str, str]] = {split: {} for split in num_listed}
+        self.signers: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self._num_listed, self._max_share = num_listed, max_share
 
-    def add(self, split: str, clip_id: str, label: str, reason: str) -> None:
+    def add(self, split: str, clip_id: str, label: str, signer: str, reason: str) -> None:
         """Leaves a clip out."""
-        self.reasons[split][clip_id], self.labels[split][clip_id] = reason, label
+        self.reasons[split][clip_id] = reason
+        self.labels[split][clip_id], self.signers[split][clip_id] = label, signer
 
     def check(self) -> None:
         """Raises UnusableClipsError, which names every clip, if a split lacks too many."""

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tfds_builders.clip_examples import Clip
 from tfds_builders.sources import SourceError
@@ -11,6 +11,13 @@ from tfds_builders.sources import SourceError
 SPLITS = ("train", "validation", "test")
 
 _Value = TypeVar("_Value")
+
+
+class Missing(NamedTuple):
+    """What is known of a clip without a file; `signer` is '' where unknown."""
+
+    label: str
+    signer: str
 
 
 @dataclasses.dataclass
@@ -21,7 +28,7 @@ class Listing:
       split_method: in words, how the splits were made.
       folder: where the clips are looked for; not always the one that the user gave.
       found: of each split, the clips whose file is there, in the lists' order.
-      missing: of each split, the clips whose file isn't there: id and label.
+      missing: of each split, the clips whose file isn't there, by id.
       never_published: of each split, the ids of listed clips that nobody can have.
       unlisted: clips in the folder that no list names, by their paths in it.
       warnings: what a user should know of the lists.
@@ -30,8 +37,8 @@ class Listing:
     split_method: str
     folder: Path
     found: dict[str, list[Clip]] = dataclasses.field(default_factory=lambda: _per_split(list[Clip]))
-    missing: dict[str, dict[str, str]] = dataclasses.field(
-        default_factory=lambda: _per_split(dict[str, str])
+    missing: dict[str, dict[str, Missing]] = dataclasses.field(
+        default_factory=lambda: _per_split(dict[str, Missing])
     )
     never_published: dict[str, list[str]] = dataclasses.field(
         default_factory=lambda: _per_split(list[str])
@@ -51,7 +58,7 @@ class Listing:
     ) -> None:
         """Adds a listed clip; `path` is None if its file isn't there."""
         if path is None:
-            self.missing[split][clip_id] = label
+            self.missing[split][clip_id] = Missing(label, signer)
         else:
             self.found[split].append(Clip(clip_id, path, label, signer, segment))
 

@@ -142,15 +142,16 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
             # These grow while the clips are decoded, and are written after.
             missing=left_out.reasons,
             left_out_labels=left_out.labels,
+            left_out_signers=left_out.signers,
         )
         return listing.found, left_out
 
     def _left_out(self, listing: Listing) -> clip_shards.LeftOut:
         """The clips without a file; raises before hours of decoding if too many already."""
         left_out = clip_shards.LeftOut(listing.num_to_find(), self._max_missing)
-        for split, labels in listing.missing.items():
-            for clip_id, label in labels.items():
-                left_out.add(split, clip_id, label, NO_FILE)
+        for split, clips in listing.missing.items():
+            for clip_id, clip in clips.items():
+                left_out.add(split, clip_id, clip.label, clip.signer, NO_FILE)
         try:
             left_out.check()
         except clip_shards.UnusableClipsError as error:

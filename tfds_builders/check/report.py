@@ -163,7 +163,7 @@ def _split_report(
 ) -> SplitReport:
     here = [one for one in checked if one.split == split]
     usable = [one for one in here if not one.reason]
-    missing = [Unusable(i, "", label, NO_FILE) for i, label in listing.missing[split].items()]
+    missing = [Unusable(i, "", clip.label, NO_FILE) for i, clip in listing.missing[split].items()]
     unreadable = [
         Unusable(
             id=one.clip.id,
