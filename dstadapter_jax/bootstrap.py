@@ -24,7 +24,7 @@ NUM_OUTCOMES = MISSED + 1
 _NUMBERS = 2_000_000  # held at a time: some 50 MB
 
 Interval = tuple[float, float]
-Intervals = dict[str, Interval | None]
+Intervals = dict[str, Interval | None]  # None: there is no telling
 
 
 def metrics_of(counts: np.ndarray, share_held: float = 1.0) -> np.ndarray:
@@ -41,6 +41,14 @@ def metrics_of(counts: np.ndarray, share_held: float = 1.0) -> np.ndarray:
     top5 = (first + counts[..., AMONG_FIVE]).sum(axis=-1) / clips
     mean = (first / np.maximum(of_class, 1)).sum(axis=-1) / (of_class > 0).sum(axis=-1)
     return np.stack([top1, top5, mean * share_held], axis=-1)
+
+
+def metrics(labels: np.ndarray, outcomes: np.ndarray, num_classes: int) -> dict[str, float]:
+    """The figures themselves, as `Scores.metrics`."""
+    counts = np.bincount(labels * NUM_OUTCOMES + outcomes, minlength=num_classes * NUM_OUTCOMES)
+    counts = counts.reshape(num_classes, NUM_OUTCOMES)
+    found = metrics_of(counts, (counts.sum(axis=1) > 0).mean())
+    return dict(zip(METRICS, found.tolist(), strict=True))
 
 
 def clip_intervals(labels: np.ndarray, outcomes: np.ndarray, num_classes: int) -> Intervals:
@@ -79,8 +87,7 @@ def signer_intervals(
     """
     if len(set(signers) - {""}) < FEWEST_SIGNERS:
         return None
-    found = _intervals(labels, outcomes, num_classes, signers)
-    return {name: ends if ends and ends[0] < ends[1] else None for name, ends in found.items()}
+    return _without_points(_intervals(labels, outcomes, num_classes, signers))
 
 
 def _intervals(
@@ -98,6 +105,49 @@ def _intervals(
     cells = classes * NUM_OUTCOMES + outcomes
     samples = resample(statistic, cells, len(held) * NUM_OUTCOMES, signers)
     return dict(zip(METRICS, middle(samples), strict=True))
+
+
+def difference_intervals(
+    labels: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    num_classes: int,
+    signers: np.ndarray | None = None,
+) -> Intervals | None:
+    """Intervals of how much `METRICS` differ, of two models on the same clips (paired).
+
+    Args:
+        labels: `(clips,)` true ids.
+        before: `(clips,)` outcomes of one model.
+        after: `(clips,)` of the other, less whose figures those of `before` are.
+        num_classes: Of the dataset.
+        signers: As in `signer_intervals`, to draw signers and not clips.
+    """
+    if signers is not None and len(set(signers) - {""}) < FEWEST_SIGNERS:
+        return None
+    held, classes = np.unique(labels, return_inverse=True)
+    share_held = len(held) / num_classes
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        tables = counts.reshape(-1, len(held), NUM_OUTCOMES, NUM_OUTCOMES)
+        first, second = tables.sum(axis=-1), tables.sum(axis=-2)
+        return metrics_of(second, share_held) - metrics_of(first, share_held)
+
+    cells = (classes * NUM_OUTCOMES + before) * NUM_OUTCOMES + after
+    samples = resample(statistic, cells, len(held) * NUM_OUTCOMES**2, signers)
+    found: Intervals = dict(zip(METRICS, middle(samples), strict=True))
+    return found if signers is None else _without_points(found)
+
+
+def _without_points(found: Intervals) -> Intervals:
+    return {name: ends if ends and ends[0] < ends[1] else None for name, ends in found.items()}
+
+
+def mean_intervals(figures: np.ndarray) -> list[Interval]:
+    """Of the mean over people, of each column of `(people, figures)`: people are drawn."""
+    people = len(figures)
+    drawn = np.random.default_rng(SEED).multinomial(people, np.full(people, 1 / people), RESAMPLES)
+    return middle(drawn @ figures / people)
 
 
 def share_interval(right: int, clips: int) -> Interval:

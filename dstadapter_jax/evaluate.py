@@ -1,7 +1,11 @@
 """Evaluates a checkpoint: `python -m dstadapter_jax.evaluate --workdir DIR [--split test]`.
 
-The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; beside it go the
-confusion matrix, `DIR/confusion_SPLIT.png`, and each clip's scores, `DIR/scores_SPLIT.npz`.
+The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; beside it go a
+page for people, `DIR/report_SPLIT.html`, the confusion matrix, `DIR/confusion_SPLIT.png`, and each
+clip's scores, `DIR/scores_SPLIT.npz`.
+
+With `--compare RUN_A RUN_B` it compares two runs evaluated before, prints one JSON object, and
+writes a page on it, `RUN_B/comparison_SPLIT_with_A.html`.
 """
 
 import argparse
@@ -15,11 +19,12 @@ from dstadapter_jax import bootstrap
 from dstadapter_jax.calibration import Calibration
 from dstadapter_jax.clip_dataset import SPLITS, ClipDataset, open_dataset
 from dstadapter_jax.command import expanded_path, main_with_messages
+from dstadapter_jax.compare import Comparison
 from dstadapter_jax.distributed import is_primary
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.report import comparison_page, evaluation_page
 from dstadapter_jax.report.evaluation import Evaluation
-from dstadapter_jax.report.evaluation_page import render
 from dstadapter_jax.report.provenance import clips_sha256
 from dstadapter_jax.results import LeftOut, SplitResults
 from dstadapter_jax.scores import score_split
@@ -78,7 +83,7 @@ def evaluate(
         workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
     )
     evaluation = Evaluation(recogniser, dataset, split, views, results, summary)
-    write_whole(workdir / f"report_{split}.html", render(evaluation))
+    write_whole(workdir / f"report_{split}.html", evaluation_page.render(evaluation))
     return summary
 
 
@@ -111,18 +116,66 @@ def _check_labels(trained_on: tuple[str, ...], dataset: ClipDataset) -> None:
             )
 
 
+def compare(run_a: pathlib.Path, run_b: pathlib.Path, split: str) -> dict[str, Any]:
+    """Compares two runs that were evaluated, and writes the page on it to the second one's folder.
+
+    Returns:
+        What `Comparison.summary` tells, and `report`, the page.
+    """
+    comparison = Comparison.load(run_a, run_b, split)
+    summary = comparison.summary()
+    path = run_b / f"comparison_{split}_with_{run_a.resolve().name}.html"
+    write_whole(path, comparison_page.render(comparison, summary))
+    return summary | {"report": str(path)}
+
+
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.compare:
+        of_a_run = ("step", "data_dir", "backbone", "views")
+        if given := [name for name in of_a_run if getattr(args, name) != parser.get_default(name)]:
+            parser.error(f"--compare takes runs as they were evaluated: leave out --{given[0]}")
+        run_a, run_b = args.compare
+        print(json.dumps(compare(run_a, run_b, args.split)))
+        return 0
+    recogniser = Recogniser.load(args.workdir, args.step, args.backbone)
+    summary = evaluate(recogniser, args.workdir, args.split, args.data_dir, args.views)
+    print(json.dumps(summary))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.evaluate", description=__doc__)
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--workdir", type=expanded_path, help="of a run")
+    what.add_argument(
+        "--compare",
+        nargs=2,
+        type=expanded_path,
+        metavar=("RUN_A", "RUN_B"),
+        help="two runs that were evaluated on the same clips",
+    )
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--data_dir", default="", help="where the dataset is, if it has moved")
     parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
-    args = parser.parse_args(argv)
-    recogniser = Recogniser.load(args.workdir, args.step, args.backbone)
-    print(json.dumps(evaluate(recogniser, args.workdir, args.split, args.data_dir)))
-    return 0
+    parser.add_argument(
+        "--views",
+        type=_views,
+        default=REFERENCE_VIEWS,
+        metavar="CROPSxCLIPS",
+        help="of each clip: 1 or 3 crops x clips along its time; 3x1, the reference's, unless told",
+    )
+    return parser
+
+
+def _views(text: str) -> Views:
+    try:
+        return Views.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class SignerAccuracy:
 
 
 def signer_accuracies(results: SplitResults) -> dict[str, SignerAccuracy]:
-    """Each signer's, the worst first; clips of unknown signers are those of ''."""
+    """Each signer's, the worst first; last, under '', that of unknown signers' clips."""
     names, numbers = np.unique(results.signers, return_inverse=True)
     clips = np.bincount(numbers)
     right = np.bincount(numbers, weights=results.outcomes == FIRST).astype(int)
@@ -42,7 +42,7 @@ def signer_accuracies(results: SplitResults) -> dict[str, SignerAccuracy]:
         str(name): SignerAccuracy(int(of), int(ok))
         for name, of, ok in zip(names, clips, right, strict=True)
     }
-    return dict(sorted(every.items(), key=lambda item: item[1].top1))
+    return dict(sorted(every.items(), key=lambda item: (item[0] == "", item[1].top1)))
 
 
 def shared_signers(dataset: ClipDataset, split: str) -> dict[str, list[str]]:

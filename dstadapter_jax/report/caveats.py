@@ -22,11 +22,11 @@ def _of_people(evaluation: Evaluation) -> Iterator[Finding]:
         text = "Signers are unknown: the same people may have been trained on."
         yield Finding(WARNING, text, "clips")
     if known := shared.get("train"):
-        text = f"{len(known)} of the {own} signers were trained on, too: the figures don't tell how"
+        text = f"Of {own} signers {len(known)} were trained on, too: the figures don't tell how"
         yield Finding(ERROR, f"{text} well new people are recognised.", "signers")
     if split == "test" and (known := shared.get("validation")):
-        text = f"{len(known)} of the {own} signers are in the validation split, too, by which the"
-        yield Finding(WARNING, f"{text} best step was chosen.", "signers")
+        text = f"Of {own} signers {len(known)} are in the validation split, too, by which the best"
+        yield Finding(WARNING, f"{text} step was chosen.", "signers")
     if split == "validation":
         text = "The best step is chosen by this split, so that its figures flatter the run."
         yield Finding(WARNING, text, "run")

@@ -74,7 +74,7 @@ def _cell(
 ) -> ET.Element:
     share = count / total
     # A single clip must be seen.
-    opacity = f"{0.15 + 0.85 * share:.2f}" if right else f"{0.3 + 0.7 * share:.2f}"
+    opacity = f"{0.15 + 0.85 * share:.2f}" if right else f"{0.4 + 0.6 * share:.2f}"
     parts = [
         tag("title", f"{what}: {count:,} of {total:,} clips"),
         tag("rect", x=x, y=y, width=side, height=side, fill_opacity=opacity),
@@ -132,7 +132,7 @@ def reliability(calibration: Calibration) -> ET.Element:
 
 
 def _bin(place: int, count: int, share: float, sure: float, right: float) -> ET.Element:
-    """What is right, what is missing or too much, and below how many clips there are."""
+    """How often it is right, how far that is from how sure it is; below, how many clips."""
     width, bottom = PLOT / NUM_BINS, TOP + PLOT
     across = {"x": f"{LEFT + width * place + 1:.2f}", "width": f"{width - 2:.2f}"}
 
@@ -144,8 +144,8 @@ def _bin(place: int, count: int, share: float, sure: float, right: float) -> ET.
     return tag(
         "g",
         tag("title", f"{count:,} clips: {percent(right)} right, {percent(sure)} sure"),
-        bar(0, right, bottom, PLOT, "accuracy"),
-        bar(low, high, bottom, PLOT, "gap"),
+        bar(0, low, bottom, PLOT, "accuracy"),
+        bar(low, high, bottom, PLOT, "lacking" if right < sure else "beyond"),
         bar(0, share, bottom + GAP + BARS, BARS, "count"),
     )
 

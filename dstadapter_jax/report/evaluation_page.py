@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from typing import Any
 
 from dstadapter_jax import bootstrap
 from dstadapter_jax.calibration import Calibration
@@ -54,7 +55,7 @@ def _head(evaluation: Evaluation) -> ET.Element:
     )
 
 
-def _card(name: str, summary: Mapping[str, object]) -> ET.Element:
+def _card(name: str, summary: Mapping[str, Any]) -> ET.Element:
     value, intervals = summary[name], summary["intervals"]
     ends = {"over clips": intervals["over_clips"][name]}
     if intervals["over_signers"]:
@@ -100,8 +101,9 @@ def _calibration(evaluation: Evaluation) -> ET.Element:
     num_bins = len(found.counts)
     about = (
         f"Expected calibration error {percent(found.ece)}: so far off are the probabilities on"
-        f" average, in {num_bins} bins of one width. On the dashed line a recogniser is right as"
-        " often as it is sure; red is what is missing or too much. Bins of few clips tell little."
+        f" average, in {num_bins} bins of one width. A recogniser whose bars end on the dashed line"
+        " is right as often as it is sure. Red: less often; green: more often. Bins of few clips"
+        " tell little."
     )
     if evaluation.summary["num_left_out"]:
         about += " Clips that are missing or damaged have no probabilities and are in no bin."

@@ -18,7 +18,8 @@ def percent(share: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of shares as text, in percentage points: `+3.1`."""
-    return f"{100 * difference:+.1f}"
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def interval_text(interval: Interval | None) -> str:
@@ -61,10 +62,11 @@ def card(title: str, figure: str, line: ET.Element, told: Mapping[str, str]) -> 
     )
 
 
-def about_intervals(num_signers: int) -> ET.Element:
+def about_intervals(num_signers: int, *, paired: bool = False) -> ET.Element:
     """What the intervals mean, and over how many signers the second kind is."""
+    method = f"{'paired ' * paired}{bootstrap.METHOD}"
     text = (
-        f"95% intervals: {bootstrap.METHOD}. Over clips (band): how far the figure would move with"
+        f"95% intervals: {method}. Over clips (band): how far the figure would move with"
         " other clips of the same people. Clips of one signer aren't independent, so that it is too"
         " narrow for new people."
     )
@@ -79,5 +81,10 @@ def about_intervals(num_signers: int) -> ET.Element:
         f" {num_signers} other people."
     )
     if num_signers < FEW_SIGNERS:
-        text += " Of so few it is rough, and rather too narrow itself."
+        text += " Of so few it is rough: the wider of the two is the safer one."
+    if paired:
+        text += (
+            " Neither tells how far another training of the same network, with another seed, would"
+            " move it."
+        )
     return tag("p", text, class_="soft")

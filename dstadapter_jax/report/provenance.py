@@ -118,21 +118,17 @@ def of_run(evaluation: Evaluation) -> ET.Element:
         ("step", f"{summary['step']:,}"),
         ("views", f"{summary['views']}; softmax of each, then the mean"),
         ("seeds", f"{config['seed']} of training, {SEED} of the resamples"),
-        (
-            "parameters",
-            f"{total:,}; trained ({config['tune']}): {trained:,}, {trained / total:.2%}",
-        ),
-        ("computation", f"{of_clip:,.3g} GFLOP a clip, {of_view:,.3g} a view"),
+        ("parameters", f"{total:,}"),
+        ("of these trained", f"{trained:,}, {trained / total:.2%} (tune={config['tune']})"),
+        ("computation", f"{of_clip:,.4g} GFLOP a clip, {of_view:,.4g} a view"),
         *versions().items(),
         ("evaluated", datetime.now().astimezone().isoformat(" ", "minutes")),
     ]
     # Line by line, since line ends are among what a page shows as what they are.
     lines = json.dumps(config, indent=2, ensure_ascii=False).splitlines()
     shown = tag("pre", *(node for line in lines for node in (line, tag("br"))))
-    about = (
-        "FLOP of the method's matrix products, counted by hand. Crops of the same pixels, as of a"
-    )
-    about += " square video, are counted each and computed once."
+    about = "FLOP of the method's matrix products, counted by hand. Crops of the same pixels, as of"
+    about += " a square video, count each and are computed once."
     return section(
         *("run", "Run", fact_table(facts), tag("p", about, class_="soft")),
         details("Configuration", shown),
