@@ -143,11 +143,14 @@ def _without_points(found: Intervals) -> Intervals:
     return {name: ends if ends and ends[0] < ends[1] else None for name, ends in found.items()}
 
 
-def mean_intervals(figures: np.ndarray) -> list[Interval]:
-    """Of the mean over people, of each column of `(people, figures)`: people are drawn."""
+def mean_intervals(figures: np.ndarray) -> list[Interval | None]:
+    """Of the mean over people, of each column of `(people, figures)`: people are drawn.
+
+    None where all are alike, as in `signer_intervals`.
+    """
     people = len(figures)
     drawn = np.random.default_rng(SEED).multinomial(people, np.full(people, 1 / people), RESAMPLES)
-    return middle(drawn @ figures / people)
+    return [ends if ends[0] < ends[1] else None for ends in middle(drawn @ figures / people)]
 
 
 def share_interval(right: int, clips: int) -> Interval:

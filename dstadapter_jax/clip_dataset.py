@@ -151,15 +151,16 @@ def leave_one_out(dataset: ClipDataset, test_signer: str) -> ClipDataset:
         ValueError: There is no such signer, there are fewer than three, or clips lack theirs.
     """
     signers, where = all_signers(dataset), dataset.builder.data_dir
-    if test_signer not in signers:
-        raise ValueError(
-            f"config.data.test_signer: expected one of {', '.join(signers) or 'none'}, whom {where}"
-            f" knows, found {test_signer!r}."
-        )
+    known = ", ".join(signers) or "none"
     if len(signers) < len(SPLITS):
         raise ValueError(
             f"{where}: leaving one signer out needs at least {len(SPLITS)}, to train, validate and"
-            f" test on, found {len(signers)}: {', '.join(signers)}."
+            f" test on, found {known}."
+        )
+    if test_signer not in signers:
+        raise ValueError(
+            f"config.data.test_signer: expected one of {known}, whose clips are in {where}, found"
+            f" {test_signer!r}."
         )
     following = signers[(signers.index(test_signer) + 1) % len(signers)]
     split_of = dict.fromkeys(signers, "train") | {following: "validation", test_signer: "test"}

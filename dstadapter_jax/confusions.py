@@ -48,12 +48,11 @@ def confused_pairs(counts: np.ndarray, most: int) -> list[ConfusedPair]:
 def typical_clip(scores: Scores, label: int, taken_for: int) -> int | None:
     """The place of the clip that shows best how one sign is taken for another.
 
-    It is the one taken for it with the highest probability; if none is, then the one that is most
-    surely recognised. None if the split has no clip of the sign.
+    It is the one taken for it with the highest probability. If none is, it is the one whose own
+    sign has the highest; None if the split has no clip of the sign.
     """
     own = scores.labels == label
-    for predicted in (taken_for, label):
-        if (rows := np.flatnonzero(own & (scores.predictions == predicted))).size:
-            return int(rows[scores.probabilities[rows, predicted].argmax()])
-    rows = np.flatnonzero(own)
-    return int(rows[scores.probabilities[rows, label].argmax()]) if rows.size else None
+    rows, column = np.flatnonzero(own & (scores.predictions == taken_for)), taken_for
+    if not rows.size:
+        rows, column = np.flatnonzero(own), label
+    return int(rows[scores.probabilities[rows, column].argmax()]) if rows.size else None

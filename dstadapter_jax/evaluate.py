@@ -60,7 +60,25 @@ def evaluate(
     _check_labels(recogniser.label_names, dataset)
     scores = score_split(recogniser, dataset, split, "test", views)
     results = SplitResults(scores, LeftOut.of(dataset, split), dataset.label_names)
-    summary = results.metrics() | {
+    text = json.dumps(_summary(recogniser, dataset, split, views, results))
+    summary = json.loads(text)
+    if not is_primary():
+        return summary
+    results.save(workdir / f"scores_{split}.npz")
+    write_whole(workdir / f"eval_{split}.json", text + "\n")
+    draw_confusion(
+        workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
+    )
+    evaluation = Evaluation(recogniser, dataset, split, views, results, summary)
+    write_whole(workdir / f"report_{split}.html", evaluation_page.render(evaluation))
+    return summary
+
+
+def _summary(
+    recogniser: Recogniser, dataset: ClipDataset, split: str, views: Views, results: SplitResults
+) -> dict[str, Any]:
+    data, scores = recogniser.config["data"], results.scores
+    return results.metrics() | {
         "num_clips": len(results.labels),
         "num_left_out": len(results.left_out.labels),
         "num_never_published": len(dataset.metadata.get("never_published", {}).get(split, [])),
@@ -75,16 +93,6 @@ def evaluate(
         "shared_signers": shared_signers(dataset, split),
         "expected_calibration_error": Calibration.of(scores.probabilities, scores.labels).ece,
     }
-    if not is_primary():
-        return summary
-    results.save(workdir / f"scores_{split}.npz")
-    write_whole(workdir / f"eval_{split}.json", json.dumps(summary) + "\n")
-    draw_confusion(
-        workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
-    )
-    evaluation = Evaluation(recogniser, dataset, split, views, results, summary)
-    write_whole(workdir / f"report_{split}.html", evaluation_page.render(evaluation))
-    return summary
 
 
 def _intervals(results: SplitResults) -> dict[str, Any]:

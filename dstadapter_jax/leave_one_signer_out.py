@@ -94,8 +94,8 @@ def _read_done(workdir: pathlib.Path, dataset: ClipDataset) -> dict[str, dict[st
         return {}
     found = _read_json(path)
     for what, there, here in (
-        ("signers", found["all_signers"], all_signers(dataset)),
-        ("clips", found["num_clips"], dataset.num_clips),
+        ("signers", found.get("all_signers"), all_signers(dataset)),
+        ("clips", found.get("num_clips"), dataset.num_clips),
     ):
         if there != here:
             raise ValueError(
@@ -108,8 +108,8 @@ def _read_done(workdir: pathlib.Path, dataset: ClipDataset) -> dict[str, dict[st
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: can't be read: {error}. Remove {path.parent} to train anew, or bring it back."
         ) from error

@@ -66,7 +66,7 @@ def _card(name: str, result: Mapping[str, Any]) -> ET.Element:
     mean, interval = result["mean"][name], result["intervals"]["over_signers"][name]
     each = [of[name] for of in result["signers"].values()]
     told = {
-        "mean over signers": interval_text(interval),
+        "95% over signers": interval_text(interval),
         "worst": percent(min(each)),
         "best": percent(max(each)),
     }
@@ -88,7 +88,7 @@ def _findings(result: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _signers(result: Mapping[str, Any], folders: Mapping[str, str]) -> ET.Element:
     order = sorted(result["signers"].items(), key=lambda item: item[1]["top1"])
-    header = ["signer", "", "top-1", "95% over clips", "top-5", "mean class", "clips"]
+    header = ["signer", "", "top-1", "95% over clips", "clips", "top-5", "mean class"]
     rows = [_row(signer, of, folders[signer]) for signer, of in order]
     return section("signers", "Signers", *cut_table(header, rows, "figures signers"))
 
@@ -99,5 +99,5 @@ def _row(signer: str, of: Mapping[str, Any], folder: str) -> list[Node]:
     figures = (percent(of[name]) for name in ("top5", "mean_class_accuracy"))
     return [
         *(link, scale(of["top1"], interval), percent(of["top1"]), interval_text(interval)),
-        *(*figures, f"{of['num_clips']:,}"),
+        *(f"{of['num_clips']:,}", *figures),
     ]
