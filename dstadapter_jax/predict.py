@@ -13,9 +13,23 @@ import numpy as np
 from tqdm import tqdm
 
 from dstadapter_jax.command import expanded_path, main_with_messages
-from dstadapter_jax.preprocess import preprocess
+from dstadapter_jax.preprocess import PreprocessConfig, preprocess
 from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.video import ClipError, probe_whole, read_frames
+
+
+def read_views(video: str, cfg: PreprocessConfig, decoder: str) -> tuple[np.ndarray, np.ndarray]:
+    """The test views of a video file and their counts, as `preprocess` gives them.
+
+    Raises:
+        ClipError: It can't be read.
+    """
+    return preprocess(
+        probe_whole(video).num_frames,
+        lambda indices: read_frames(video, indices.tolist(), decoder=decoder),
+        cfg,
+        "test",
+    )
 
 
 def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
@@ -25,12 +39,7 @@ def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
         ClipError: It can't be read.
     """
     decoder = recogniser.config["data"]["decoder"]
-    views, counts = preprocess(
-        probe_whole(video).num_frames,
-        lambda indices: read_frames(video, indices.tolist(), decoder=decoder),
-        recogniser.preprocess,
-        "test",
-    )
+    views, counts = read_views(video, recogniser.preprocess, decoder)
     scores = np.average(recogniser.probabilities(views), axis=0, weights=counts)
     return [
         {"label": recogniser.label_names[i], "id": int(i), "probability": float(scores[i])}

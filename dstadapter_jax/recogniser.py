@@ -74,14 +74,18 @@ def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, Backbone]:
     return model, Backbone(source, revision, file_sha256(path))
 
 
+def view_probabilities(model: DSTAdapter, views: jax.Array) -> jax.Array:
+    """What `predict` and exports compute: `(B, T, R, R, 3)` uint8 -> `(B, classes)` float32."""
+    return jax.nn.softmax(model(normalize(views)))
+
+
 def make_predict(
     graphdef: nnx.GraphDef, mesh: Mesh
 ) -> Callable[[dict, dict, jax.Array], jax.Array]:
     """The compiled `(trainable, frozen, (B, T, R, R, 3) uint8) -> (B, classes)` probabilities."""
 
     def predict(trainable: dict, frozen: dict, clips: jax.Array) -> jax.Array:
-        model = nnx.merge(graphdef, trainable, frozen)
-        return jax.nn.softmax(model(normalize(clips)))
+        return view_probabilities(nnx.merge(graphdef, trainable, frozen), clips)
 
     return jax.jit(on_mesh(mesh, predict))
 
@@ -116,16 +120,10 @@ class Recogniser:
         Raises:
             CheckpointError: No such checkpoint, or not the backbone that it was trained on.
         """
-        with Checkpointer(workdir, read_only=True) as checkpoints:
-            step = checkpoints.find_step(which)
-            metadata = checkpoints.metadata(step)
-            config = metadata["config"]
-            source = _same_backbone(Backbone(**metadata["backbone"]), backbone)
-            model, _ = build_model(config | {"pretrained": source})
-            graphdef, *weights = partition(model, config["tune"])
-            mesh = make_mesh()
-            trainable, frozen = jax.device_put(weights, replicated(mesh))
-            trainable = checkpoints.restore_trainable(step, trainable)
+        mesh = make_mesh()
+        model, step, metadata = load_trained(workdir, which, backbone, mesh)
+        config = metadata["config"]
+        graphdef, trainable, frozen = partition(model, config["tune"])
         predict = make_predict(graphdef, mesh)
 
         def probabilities(clips: np.ndarray) -> np.ndarray:
@@ -140,6 +138,28 @@ class Recogniser:
             config=config,
             step=step,
         )
+
+
+def load_trained(
+    workdir: pathlib.Path, which: str, backbone: str, mesh: Mesh, **sizes: Any
+) -> tuple[DSTAdapter, int, dict[str, Any]]:
+    """Loads a checkpoint's model onto all devices of a mesh; arguments and errors as of `load`.
+
+    `sizes` are fields of the model's config that are to be other than in training.
+
+    Returns:
+        The model, the checkpoint's step, and its metadata: `config`, `label_names`, `backbone`, ….
+    """
+    with Checkpointer(workdir, read_only=True) as checkpoints:
+        step = checkpoints.find_step(which)
+        metadata = checkpoints.metadata(step)
+        config = metadata["config"]
+        source = _same_backbone(Backbone(**metadata["backbone"]), backbone)
+        built = config | {"pretrained": source, "model": config["model"] | sizes}
+        graphdef, *weights = partition(build_model(built)[0], config["tune"])
+        trainable, frozen = jax.device_put(weights, replicated(mesh))
+        trainable = checkpoints.restore_trainable(step, trainable)
+    return nnx.merge(graphdef, trainable, frozen), step, metadata
 
 
 def _same_backbone(trained_on: Backbone, elsewhere: str) -> str:
