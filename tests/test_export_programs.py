@@ -4,12 +4,14 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import subprocess
 import sys
 from types import ModuleType
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.export import __main__ as export
 from dstadapter_jax.export import onnx_program, stablehlo_program
+from dstadapter_jax.export.contract import preprocessing_fields
 from dstadapter_jax.input_pipeline import example_views
+from dstadapter_jax.preprocess import PreprocessConfig, choose_frames, make_views
 from dstadapter_jax.recogniser import Recogniser, view_probabilities
 from dstadapter_jax.run import Run
 
@@ -222,3 +226,25 @@ def test_the_same_top_5_on_the_demos_test_split(kind, module, tmp_path, capsys):
 
 def _top_5(probabilities: np.ndarray) -> np.ndarray:
     return np.argsort(-probabilities, kind="stable")[:5]
+
+
+@pytest.mark.parametrize(("num_frames", "side"), [(8, 32), (6, 48)])
+def test_the_contracts_formulas_are_those_of_the_preprocessing(num_frames, side):
+    sizes = ModelConfig(num_classes=2, num_frames=num_frames, input_resolution=side)
+    fields, cfg = preprocessing_fields(sizes), PreprocessConfig(num_frames, side)
+
+    def formula(field: str, **names: int) -> int:
+        return eval(fields[field], {"round": round, "floor": math.floor} | fields | names)
+
+    for length in range(1, 200):
+        frames = [formula("frame", N=length, i=i) for i in range(num_frames)]
+        assert frames == choose_frames(length, cfg, "test").tolist()
+    rng = np.random.default_rng(0)
+    for short, long in ((50, 71), (33, 70), (37, 37), (64, 100)):
+        frame = rng.integers(256, size=(short, long, 3), dtype=np.uint8)
+        resized = cv2.resize(frame, (formula("long_side", short=short, long=long), side))
+        step = (resized.shape[1] - side) // 2
+        starts = {"start": 0, "end": 2 * step, "middle": step}
+        expected = [resized[:, starts[crop] :][:, :side] for crop in fields["crops"]]
+        views, counts = make_views(frame[np.newaxis], cfg, "test")
+        np.testing.assert_array_equal(np.repeat(views[:, 0], counts, axis=0), expected)

@@ -1,9 +1,9 @@
 """Exports a trained recogniser: `python -m dstadapter_jax.export KIND …`.
 
-    stablehlo  a program for JAX, PJRT and IREE, on CPUs, GPUs and TPUs
-    onnx       a program for ONNX Runtime and its kin, on servers, phones and in browsers
+    stablehlo  one program with its weights, which JAX runs without this project
+    onnx       the same for ONNX Runtime, in Python, other languages and browsers
 
-`python -m dstadapter_jax.export KIND --help` tells the rest.
+`python -m dstadapter_jax.export KIND --help` tells the rest, docs/leaving_python.md what for.
 """
 
 import argparse

@@ -16,10 +16,9 @@ INPUT, OUTPUT = "views", "probabilities"
 def make_contract(
     cfg: ModelConfig,
     trained: Mapping[str, Any],
-    *,
     program: Mapping[str, Any],
-    packages: Sequence[str],
     check: Mapping[str, Any],
+    packages: Sequence[str],
 ) -> dict[str, Any]:
     """The contract of a program, as JSON can hold it.
 
@@ -27,8 +26,8 @@ def make_contract(
         cfg: Of the program.
         trained: A checkpoint's metadata, with its `step`.
         program: Which file it is, and of which format.
-        packages: Whose versions to tell.
         check: How far the program was from the model, on what.
+        packages: Whose versions to tell.
     """
     side, config = cfg.input_resolution, trained["config"]
     return {
@@ -47,7 +46,7 @@ def make_contract(
             "axes": ["view", "label"],
         },
         "labels": trained["label_names"],
-        "preprocessing": _preprocessing(cfg),
+        "preprocessing": preprocessing_fields(cfg),
         "preprocessing_in_words": _in_words(cfg),
         "model": {name: getattr(cfg, name) for name in SIZES},
         "backbone": _identity(trained["backbone"]),
@@ -62,7 +61,12 @@ def make_contract(
     }
 
 
-def _preprocessing(cfg: ModelConfig) -> dict[str, Any]:
+def preprocessing_fields(cfg: ModelConfig) -> dict[str, Any]:
+    """From a video to views, for programs to read; the same in words is what `_in_words` says.
+
+    `N` is the number of frames, `i` a view's frame, `short` and `long` a frame's sides; `round`
+    goes to the even number at halves.
+    """
     return {
         "num_frames": cfg.num_frames,
         "frame": "round((N - 1) / num_frames * i) + floor((N - 1) / num_frames / 2)",

@@ -40,7 +40,7 @@ class Format(NamedTuple):
     """
 
     kind: str
-    build: Callable[[DSTAdapter], tuple[bytes, dict[str, Any]]]
+    build: Callable[[DSTAdapter], tuple[bytes | bytearray, dict[str, Any]]]
     load: Callable[[pathlib.Path], Run]
     packages: tuple[str, ...]
 
@@ -57,27 +57,14 @@ def export_program(program: Format, description: str, argv: list[str]) -> int:
     contract_path = args.output.with_name(args.output.name + ".json")
     with drafts(args.output, contract_path) as (program_file, contract_file):
         _write(args.output, program_file, b"")  # whether it can be written, before any work
-        # Whatever the run's products were in: CPUs, phones and ONNX Runtime's CPU lack bfloat16.
-        model, step, metadata = load_trained(
-            args.workdir, args.step, args.backbone, make_mesh(), dtype="float32"
-        )
-        model, config = _on_host(model), metadata["config"]
-        clips = list(_reference_clips(args.videos, args.data_dir, config))
-        content, format_facts = program.build(model)
+        model, trained = _load(args)
+        clips = list(_reference_clips(args.videos, args.data_dir, trained["config"]))
+        content, facts = program.build(model)
         _write(args.output, program_file, content)
         check = _check(args.output, model, program.load(program_file), clips)
-        contract = make_contract(
-            model.cfg,
-            metadata | {"step": step},
-            program={
-                "file": args.output.name,
-                "kind": program.kind,
-                "sha256": hashlib.sha256(content).hexdigest(),
-                **format_facts,
-            },
-            packages=program.packages,
-            check=check,
-        )
+        sha256 = hashlib.sha256(content).hexdigest()
+        facts = {"file": args.output.name, "kind": program.kind, "sha256": sha256} | facts
+        contract = make_contract(model.cfg, trained, facts, check, program.packages)
         text = json.dumps(contract, indent=2, ensure_ascii=False) + "\n"
         _write(contract_path, contract_file, text.encode())
     files = {"program": str(args.output), "contract": str(contract_path), "bytes": len(content)}
@@ -100,19 +87,22 @@ def _parse(kind: str, description: str, argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _on_host(model: DSTAdapter) -> DSTAdapter:
-    """The model with weights as NumPy arrays; raises ValueError if no file could hold them."""
+def _load(args: argparse.Namespace) -> tuple[DSTAdapter, dict[str, Any]]:
+    """The model in float32, its weights as NumPy arrays; the checkpoint's metadata and `step`."""
+    # Whatever the run's products were in: many runtimes lack bfloat16, and CPUs are slow in it.
+    model, step, metadata = load_trained(
+        args.workdir, args.step, args.backbone, make_mesh(), dtype="float32"
+    )
     graphdef, state = nnx.split(model)
     weights = jax.tree.map(np.asarray, state)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(weights))
     if size > MOST_BYTES:
-        raise ValueError(
-            f"{size / 1e9:.1f} GB of weights: expected at most {MOST_BYTES / 1e9:.1f}."
-        )
-    return nnx.merge(graphdef, weights)
+        most = f"{MOST_BYTES / 1e9:.1f} GB, the most that such a file can hold"
+        raise ValueError(f"{args.workdir}: expected weights of {most}, found {size / 1e9:.1f} GB.")
+    return nnx.merge(graphdef, weights), metadata | {"step": step}
 
 
-def _write(path: pathlib.Path, draft: pathlib.Path, content: bytes) -> None:
+def _write(path: pathlib.Path, draft: pathlib.Path, content: bytes | bytearray) -> None:
     """Writes the draft of a file; errors name the file."""
     try:
         if path.is_dir():

@@ -23,14 +23,14 @@ from dstadapter_jax.recogniser import view_probabilities
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def build(model: DSTAdapter) -> tuple[bytes, dict[str, Any]]:
+def build(model: DSTAdapter) -> tuple[bytearray, dict[str, Any]]:
     """The file's content, and what to know of the format."""
     side = model.cfg.input_resolution
     shape = export.symbolic_shape(f"batch, {model.cfg.num_frames}, {side}, {side}, 3")
     program = export.export(
         jax.jit(functools.partial(view_probabilities, model)), platforms=PLATFORMS
     )(jax.ShapeDtypeStruct(shape, np.uint8))
-    return bytes(program.serialize()), {
+    return program.serialize(), {
         "platforms": program.platforms,
         "calling_convention_version": program.calling_convention_version,
     }
