@@ -255,6 +255,7 @@ class Run:
             preprocess=self.preprocess,
             config=self.config.to_dict(),
             step=self.step,
+            backbone=self.backbone,
         )
 
     def close(self) -> None:

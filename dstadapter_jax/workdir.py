@@ -53,14 +53,30 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def drafts(*paths: pathlib.Path) -> Iterator[list[pathlib.Path]]:
+    """Names to write files under, which take the places of `paths` once all is done.
+
+    Killed meanwhile, it leaves the old files or the new ones, whole; after an error the old ones,
+    and no drafts.
+    """
+    names = [path.with_name(path.name + ".tmp") for path in paths]
+    try:
+        yield names
+        for name in names:
+            with name.open("rb") as file:
+                os.fsync(file.fileno())
+        for name, path in zip(names, paths, strict=True):
+            os.replace(name, path)
+    finally:
+        for name in filter(pathlib.Path.exists, names):
+            name.unlink()
+
+
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a file; killed meanwhile, it leaves the old one or the new one, whole."""
-    draft = path.with_name(path.name + ".tmp")
-    with draft.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    with drafts(path) as (draft,):
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:

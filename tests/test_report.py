@@ -16,6 +16,7 @@ from conftest import tiny_config
 from html_page import Page
 
 from dstadapter_jax import evaluate
+from dstadapter_jax.backbone import Backbone
 from dstadapter_jax.calibration import Calibration
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.confusions import confused_pairs, confusion_counts, typical_clip
@@ -268,6 +269,7 @@ def test_names_of_signs_signers_and_clips_are_never_markup(hostile_data, tmp_pat
         preprocess=preprocess_config(config),
         config=config.to_dict(),
         step=0,
+        backbone=Backbone(),
     )
     summary = evaluate.evaluate(recogniser, tmp_path, "test")
     assert summary["shared_signers"] == {"train": [HOSTILE[1]], "validation": [HOSTILE[1]]}
