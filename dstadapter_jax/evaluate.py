@@ -151,8 +151,8 @@ def main(argv: list[str]) -> int:
         print(json.dumps(compare(run_a, run_b, args.split)))
         return 0
     output = args.output or args.workdir
-    if output is None:
-        parser.error("--output DIR goes with --adapter: where the results go")
+    if args.adapter and not (args.data_dir and output):
+        parser.error("--adapter needs --data_dir and --output: an adapter file names no folders")
     recogniser = load_recogniser(args)
     output.mkdir(parents=True, exist_ok=True)
     print(json.dumps(evaluate(recogniser, output, args.split, args.data_dir, args.views)))
