@@ -122,9 +122,7 @@ def test_a_dataset_without_signers_has_none_to_leave_out(tmp_path, config):
     arguments = ["--manual_dir", str(tmp_path / "in"), "--data_dir", str(tmp_path / "out")]
     assert tfds_builders.main(["recordings/frames", *arguments]) == 0
     config.data.dir = str(tmp_path / "out")
-    with pytest.raises(
-        ValueError, match=r"needs at least 3, to train, validate and test on, found none"
-    ):
+    with pytest.raises(ValueError, match=r"needs at least 3, .* and test on, found none"):
         command.train_all(config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
@@ -245,7 +243,7 @@ def test_runs_from_before_there_was_such_a_field_go_on(config, tmp_path):
     del before["data"]["test_signer"]
     check_same_run(tmp_path, before, config.to_dict())
     config.data.test_signer = "cem"
-    with pytest.raises(ValueError, match="data.test_signer: '' there, 'cem' asked for"):
+    with pytest.raises(ValueError, match=r"data\.test_signer: '' there, 'cem' asked for"):
         check_same_run(tmp_path, before, config.to_dict())
 
 
