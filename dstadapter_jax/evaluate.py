@@ -2,7 +2,8 @@
 
 The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; beside it go a
 page for people, `DIR/report_SPLIT.html`, the confusion matrix, `DIR/confusion_SPLIT.png`, and each
-clip's scores, `DIR/scores_SPLIT.npz`.
+clip's scores, `DIR/scores_SPLIT.npz`. An adapter file does in place of a run:
+`--adapter signs.safetensors --data_dir DATA --output DIR`.
 
 With `--compare RUN_A RUN_B` it compares two runs evaluated before, prints one JSON object, and
 writes a page on it, `RUN_B/comparison_SPLIT_with_A.html`.
@@ -23,6 +24,7 @@ from dstadapter_jax.compare import Comparison
 from dstadapter_jax.distributed import is_primary
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser_arguments import add_arguments, load_recogniser, parse
 from dstadapter_jax.report import comparison_page, evaluation_page
 from dstadapter_jax.report.evaluation import Evaluation
 from dstadapter_jax.report.provenance import clips_sha256
@@ -51,8 +53,8 @@ def evaluate(
 
     Returns:
         What `eval_SPLIT.json` holds. `num_clips` is what the accuracies are fractions of; of these,
-        `num_left_out` are missing or damaged and count as wrong. `num_never_published` more are
-        listed and nobody can have them: they don't count.
+        `num_left_out` are missing, damaged or on no list, and count as wrong.
+        `num_never_published` more are listed and nobody can have them: they don't count.
     """
     data = recogniser.config["data"]
     # Runs of older versions know of no `test_signer`.
@@ -79,8 +81,8 @@ def _summary(
 ) -> dict[str, Any]:
     data, scores = recogniser.config["data"], results.scores
     return results.metrics() | {
-        "num_clips": len(results.labels),
-        "num_left_out": len(results.left_out.labels),
+        "num_clips": len(results.labels) + results.left_out.not_named,
+        "num_left_out": len(results.left_out.labels) + results.left_out.not_named,
         "num_never_published": len(dataset.metadata.get("never_published", {}).get(split, [])),
         "split": split,
         "step": recogniser.step,
@@ -140,25 +142,27 @@ def compare(run_a: pathlib.Path, run_b: pathlib.Path, split: str) -> dict[str, A
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     parser = _parser()
-    args = parser.parse_args(argv)
+    args = parse(parser, argv)
     if args.compare:
-        of_a_run = ("step", "data_dir", "backbone", "views")
+        of_a_run = ("step", "data_dir", "backbone", "views", "output")
         if given := [name for name in of_a_run if getattr(args, name) != parser.get_default(name)]:
             parser.error(f"--compare takes runs as they were evaluated: leave out --{given[0]}")
         run_a, run_b = args.compare
         print(json.dumps(compare(run_a, run_b, args.split)))
         return 0
-    recogniser = Recogniser.load(args.workdir, args.step, args.backbone)
-    summary = evaluate(recogniser, args.workdir, args.split, args.data_dir, args.views)
-    print(json.dumps(summary))
+    output = args.output or args.workdir
+    if output is None:
+        parser.error("--output DIR goes with --adapter: where the results go")
+    recogniser = load_recogniser(args)
+    output.mkdir(parents=True, exist_ok=True)
+    print(json.dumps(evaluate(recogniser, output, args.split, args.data_dir, args.views)))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.evaluate", description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--workdir", type=expanded_path, help="of a run")
-    what.add_argument(
+    either = add_arguments(parser)
+    either.add_argument(
         "--compare",
         nargs=2,
         type=expanded_path,
@@ -166,9 +170,10 @@ def _parser() -> argparse.ArgumentParser:
         help="two runs that were evaluated on the same clips",
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--data_dir", default="", help="where the dataset is, if it has moved")
-    parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
+    parser.add_argument(
+        "--output", type=expanded_path, metavar="DIR", help="for the results, if not the workdir"
+    )
     parser.add_argument(
         "--views",
         type=_views,

@@ -22,11 +22,14 @@ class LeftOut:
         ids: `(clips,)`, their names.
         labels: `(clips,)`, their true ids.
         signers: `(clips,)`, '' where unknown.
+        not_named: How many more of the split's official clips its lists don't name, and so nor
+            their labels: wrong for top-1 and top-5, and in no class.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     signers: np.ndarray
+    not_named: int = 0
 
     @classmethod
     def of(cls, dataset: ClipDataset, split: str) -> Self:
@@ -49,6 +52,7 @@ class LeftOut:
             ids=np.array(list(labels), np.str_),
             labels=np.array([dataset.label_names.index(name) for name in labels.values()], int),
             signers=np.array([signers.get(clip, "") for clip in labels], np.str_),
+            not_named=dataset.metadata.get("not_named", {}).get(split, 0),
         )
 
 
@@ -89,7 +93,7 @@ class SplitResults:
 
     def metrics(self) -> dict[str, float]:
         """As `Scores.metrics`."""
-        return self.scores.metrics(self.left_out.labels)
+        return self.scores.metrics(self.left_out.labels, self.left_out.not_named)
 
     def save(self, path: pathlib.Path) -> None:
         """Writes an npz file: the fields of `Scores`, those of `LeftOut`, and `label_names`."""

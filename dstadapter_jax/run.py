@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoint import Checkpointer
@@ -96,7 +97,7 @@ class Run:
         state = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
         self.state = distribute(state, parameter_sharding(mesh, state))
         self.frozen = distribute(frozen, parameter_sharding(mesh, frozen))
-        self._predict = make_predict(graphdef, mesh)
+        self._graphdef, self._predict = graphdef, make_predict(graphdef, mesh)
         update = make_train_step(graphdef, optimizer, normalize)
         self._train_step = jit_train_step(update, mesh, state)
 
@@ -248,11 +249,12 @@ class Run:
             return own_rows(self.mesh, self._predict(self.state.trainable, self.frozen, views))
 
         return Recogniser(
-            probabilities,
-            self.dataset.label_names,
-            self.preprocess,
-            self.config.to_dict(),
-            self.step,
+            probabilities=probabilities,
+            model=nnx.merge(self._graphdef, self.state.trainable, self.frozen),
+            label_names=self.dataset.label_names,
+            preprocess=self.preprocess,
+            config=self.config.to_dict(),
+            step=self.step,
         )
 
     def close(self) -> None:
@@ -266,5 +268,6 @@ class Run:
         scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
         self.validated = True
         self.speed.restart()
-        metrics = scores.metrics(LeftOut.of(self.dataset, "validation").labels)
+        left_out = LeftOut.of(self.dataset, "validation")
+        metrics = scores.metrics(left_out.labels, left_out.not_named)
         return {f"val_{name}": value for name, value in metrics.items()}

@@ -49,12 +49,16 @@ class Scores:
         hits = ranked[:, :5] == self.labels[:, None]
         return np.select([hits[:, 0], hits.any(axis=1)], [FIRST, AMONG_FIVE], MISSED)
 
-    def metrics(self, left_out: Sequence[int] | np.ndarray = ()) -> dict[str, float]:
+    def metrics(
+        self, left_out: Sequence[int] | np.ndarray = (), not_named: int = 0
+    ) -> dict[str, float]:
         """Top-1, top-5 and mean class accuracy as fractions; a class without clips counts 0.
 
         Args:
             left_out: True ids of further clips, that count as wrong: those that the split lists
                 and the dataset lacks.
+            not_named: How many more there are whose labels no list tells: wrong for top-1 and
+                top-5, and in no class.
         """
         classes = self.probabilities.shape[1]
         first = self.outcomes == FIRST
@@ -62,8 +66,8 @@ class Scores:
         every = np.concatenate([self.labels, np.asarray(left_out, np.int64)])
         total = np.bincount(every, minlength=classes)
         return {
-            "top1": float(first.sum() / len(every)),
-            "top5": float((self.outcomes != MISSED).sum() / len(every)),
+            "top1": float(first.sum() / (len(every) + not_named)),
+            "top5": float((self.outcomes != MISSED).sum() / (len(every) + not_named)),
             "mean_class_accuracy": float((right / np.maximum(total, 1)).mean()),
         }
 

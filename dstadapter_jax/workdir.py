@@ -53,11 +53,11 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
+def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a file; killed meanwhile, it leaves the old one or the new one, whole."""
     draft = path.with_name(path.name + ".tmp")
-    with draft.open("w") as file:
-        file.write(text)
+    with draft.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)

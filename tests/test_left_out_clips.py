@@ -9,8 +9,9 @@ from conftest import tiny_config
 
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.evaluate import evaluate
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import PreprocessConfig
-from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser import Recogniser, draw_model
 from dstadapter_jax.results import LeftOut, SplitResults
 from dstadapter_jax.run import Run
 from dstadapter_jax.scores import score_split
@@ -53,6 +54,7 @@ def in_order(name, data_dir):
     config.data.name = name
     return Recogniser(
         probabilities=lambda clips: np.tile(np.arange(classes, 0, -1.0), (len(clips), 1)),
+        model=draw_model(ModelConfig(**config.model), seed=0),
         label_names=dataset.label_names,
         preprocess=PreprocessConfig(num_frames=4, resolution=32),
         config=config.to_dict(),

@@ -19,8 +19,9 @@ from dstadapter_jax import evaluate
 from dstadapter_jax.calibration import Calibration
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.confusions import confused_pairs, confusion_counts, typical_clip
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import choose_frames, make_views, preprocess
-from dstadapter_jax.recogniser import Recogniser, preprocess_config
+from dstadapter_jax.recogniser import Recogniser, draw_model, preprocess_config
 from dstadapter_jax.report import charts
 from dstadapter_jax.report.caveats import caveats
 from dstadapter_jax.report.evaluation import Evaluation
@@ -155,7 +156,7 @@ def test_evaluate_takes_the_views_it_is_told(run_dir, tmp_path, config, recordin
     [
         (["--workdir", "x", "--views", "2x1"], "1 or 3 crops"),
         (["--workdir", "x", "--views", "many"], "expected CROPSxCLIPS"),
-        ([], "one of the arguments --workdir --compare is required"),
+        ([], "one of the arguments --workdir --adapter --compare is required"),
         (["--workdir", "x", "--compare", "a", "b"], "not allowed with"),
         (["--compare", "a", "b", "--views", "1x1"], "leave out --views"),
         (["--compare", "a", "b", "--step", "last"], "leave out --step"),
@@ -262,6 +263,7 @@ def test_names_of_signs_signers_and_clips_are_never_markup(hostile_data, tmp_pat
     dataset = open_dataset(config.data.name, str(hostile_data))
     recogniser = Recogniser(
         probabilities=lambda clips: np.tile([0.3, 0.5, 0.2], (len(clips), 1)),
+        model=draw_model(ModelConfig(**config.model), seed=0),
         label_names=dataset.label_names,
         preprocess=preprocess_config(config),
         config=config.to_dict(),

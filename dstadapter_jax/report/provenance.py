@@ -115,10 +115,11 @@ def of_run(evaluation: Evaluation) -> ET.Element:
     network = network_facts(config, evaluation.views)
     trained, total = network["trained_parameters"], network["parameters"]
     of_clip, of_view = (network[f"flops_per_{what}"] / 1e9 for what in ("clip", "view"))
+    of_training = f"{config['seed']} of training, " if "seed" in config else ""  # no adapter's
     facts: list[tuple[str, Node]] = [
         ("step", f"{summary['step']:,}"),
         ("views", f"{summary['views']}; softmax of each, then the mean"),
-        ("seeds", f"{config['seed']} of training, {SEED} of the resamples"),
+        ("seeds", f"{of_training}{SEED} of the resamples"),
         ("parameters", f"{total:,}"),
         ("of these trained", f"{trained:,}, {trained / total:.2%} (tune={config['tune']})"),
         ("computation", f"{of_clip:,.4g} GFLOP a clip, {of_view:,.4g} a view"),

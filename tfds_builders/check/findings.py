@@ -15,7 +15,11 @@ def findings(report: Report) -> list[Finding]:
 
 def _left_out(report: Report) -> Iterator[Finding]:
     for name, split in report.splits.items():
-        parts = {"missing": len(split.missing), "unreadable": len(split.unreadable)}
+        parts = {
+            "missing": len(split.missing),
+            "unreadable": len(split.unreadable),
+            "unlisted": split.not_named,
+        }
         what = " and ".join(f"{count:,} {kind}" for kind, count in parts.items() if count)
         what = f"{name}: {what} clip(s), {split.share_left_out:.2%} of the split"
         if not split.within_bound:

@@ -62,15 +62,15 @@ def _verdict(report: Report) -> ET.Element:
 
 
 def _splits(report: Report) -> ET.Element:
-    header = ["", "listed", "never published", "found", "missing", "unreadable", "usable"]
-    header += ["left out", "signers"]
+    header = ["", "listed", "on no list", "never published", "found", "missing", "unreadable"]
+    header += ["usable", "left out", "signers"]
     rows = [_split_row(name, split) for name, split in report.splits.items()]
     made = tag("p", f"How they are made: {report.split_method}.")
     return section("splits", "Splits", table(header, rows, "figures"), made)
 
 
 def _split_row(name: str, split: SplitReport) -> list[Node]:
-    counts = [split.listed, len(split.never_published), split.found]
+    counts = [split.listed, split.not_named, len(split.never_published), split.found]
     counts += [len(split.missing), len(split.unreadable), split.usable]
     verdict = "good" if split.within_bound else "bad"
     return [
