@@ -118,8 +118,8 @@ class SplitResults:
             _check(arrays)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{path}: expected the scores that `python -m dstadapter_jax.evaluate --workdir RUN"
-                f" --split SPLIT` writes, found {type(error).__name__}: {error}."
+                f"{path}: expected scores of clips, found {type(error).__name__}: {error}. `python"
+                " -m dstadapter_jax.evaluate --workdir RUN --split SPLIT` writes them."
             ) from error
         scores, left_out = (
             {field.name: arrays[prefix + field.name] for field in dataclasses.fields(part)}

@@ -152,5 +152,5 @@ def test_the_command_ends_with_a_message(runs):
     assert result.returncode == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
-    assert "before/scores_validation.npz: expected the scores that" in line
+    assert "before/scores_validation.npz: expected scores of clips" in line
     assert "No such file" in line

@@ -122,9 +122,7 @@ def test_a_dataset_without_signers_has_none_to_leave_out(tmp_path, config):
     arguments = ["--manual_dir", str(tmp_path / "in"), "--data_dir", str(tmp_path / "out")]
     assert tfds_builders.main(["recordings/frames", *arguments]) == 0
     config.data.dir = str(tmp_path / "out")
-    with pytest.raises(
-        ValueError, match=r"needs at least 3, to train, validate and test on, found none"
-    ):
+    with pytest.raises(ValueError, match=r"needs at least 3, .* and test on, found none"):
         command.train_all(config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

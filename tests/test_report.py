@@ -383,6 +383,6 @@ def test_files_that_are_no_scores_are_refused(tmp_path, monkeypatch, changes):
     if not isinstance(changes, dict):
         content = {"text": b"scores", "empty": b"", "cut": path.read_bytes()[:500]}[changes]
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"scores.npz: expected the scores that .*, found"):
+    with pytest.raises(ValueError, match=r"scores.npz: expected scores of clips, found"):
         SplitResults.load(path)
     assert not (tmp_path / "owned").exists()

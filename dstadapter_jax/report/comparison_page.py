@@ -26,6 +26,8 @@ from dstadapter_jax.report.markup import (
 )
 from dstadapter_jax.scores import FIRST
 
+SCORES = "scores_SPLIT.npz of the runs"
+
 
 def render(comparison: Comparison, summary: Mapping[str, Any]) -> str:
     """Returns the page: HTML that needs no other file.
@@ -169,7 +171,7 @@ def _clip_list(comparison: Comparison, title: str, chosen: np.ndarray) -> ET.Ele
         [comparison.label_names[label], tag("code", str(clip))]
         for label, clip in zip(comparison.labels[chosen], comparison.ids[chosen], strict=True)
     ]
-    return details(f"{title}: {len(clips):,}", *cut_table(["sign", "clip"], clips))
+    return details(f"{title}: {len(clips):,}", *cut_table(["sign", "clip"], clips, whole=SCORES))
 
 
 def _runs(comparison: Comparison) -> ET.Element:

@@ -78,7 +78,7 @@ def _signers(evaluation: Evaluation) -> ET.Element | None:
         "Signers",
         *([tag("p", text)] if len(known) > 1 else []),
         *cut_table(
-            ["signer", "", "top-1", "95% over clips", "clips"],
+            ["signer", "0 to 100%", "top-1", "95% over clips", "clips"],
             [_signer_row(name, of, shared) for name, of in every.items()],
             "figures signers",
         ),

@@ -37,13 +37,10 @@ def scale(
         return 100 * min(max((number - low) / (high - low), 0), 1)
 
     bands = [
-        tag(
-            "i",
-            class_=f"band{number}",
-            style=f"left:{place(ends[0]):.2f}%;width:{place(ends[1]) - place(ends[0]):.2f}%",
-        )
-        for number, ends in enumerate(intervals)
-        if ends
+        tag("i", class_=f"band{number}", style=f"left:{start:.2f}%;width:{end - start:.2f}%")
+        for number, interval in enumerate(intervals)
+        if interval
+        for start, end in [map(place, interval)]
     ]
     zero = [tag("i", class_="zero", style=f"left:{place(0):.2f}%")] if low < 0 else []
     dot = tag("i", class_="dot", style=f"left:{place(value):.2f}%")
@@ -64,27 +61,23 @@ def card(title: str, figure: str, line: ET.Element, told: Mapping[str, str]) -> 
 
 def about_intervals(num_signers: int, *, paired: bool = False) -> ET.Element:
     """What the intervals mean, and over how many signers the second kind is."""
-    method = f"{'paired ' * paired}{bootstrap.METHOD}"
     text = (
-        f"95% intervals: {method}. Over clips (band): how far the figure would move with"
-        " other clips of the same people. Clips of one signer aren't independent, so that it is too"
-        " narrow for new people."
+        f"95% intervals: {'paired ' * paired}{bootstrap.METHOD}. Over clips (band): how far the"
+        " figure would move with other clips of the same people. Clips of one signer aren't"
+        " independent, so that it is too narrow for new people."
     )
     if num_signers < bootstrap.FEWEST_SIGNERS:
         text += (
             f" There is none over signers: {num_signers or 'none'} known, and it takes at least"
             f" {bootstrap.FEWEST_SIGNERS} to tell how much people differ."
         )
-        return tag("p", text, class_="soft")
-    text += (
-        " Over signers (frame), each drawn with all their clips: how far it would move with"
-        f" {num_signers} other people."
-    )
-    if num_signers < FEW_SIGNERS:
-        text += " Of so few it is rough: the wider of the two is the safer one."
-    if paired:
+    else:
         text += (
-            " Neither tells how far another training of the same network, with another seed, would"
-            " move it."
+            " Over signers (frame), each drawn with all their clips: how far it would move with"
+            f" {num_signers} other people."
         )
+        if num_signers < FEW_SIGNERS:
+            text += " Of so few it is rough: the wider of the two is the safer one."
+    if paired:
+        text += " How far training with another seed would move it, neither tells."
     return tag("p", text, class_="soft")

@@ -10,7 +10,7 @@ Node = ET.Element | str
 # Sent along with the page, for a browser to refuse whatever else should get into it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 CSS = Path(__file__).with_name("page.css")
-MAX_ROWS = 200  # of a table: the JSON has all
+MAX_ROWS = 200  # of a table
 ERROR, WARNING, NOTE = LEVELS = ("error", "warning", "note")
 
 
@@ -19,8 +19,7 @@ class Finding:
     """A sentence that matters most of what was found.
 
     Attributes:
-        level: `error` if no use is to be made of the rest, `warning` if results could suffer, else
-            `note`.
+        level: `error` if it must be mended first, `warning` if results suffer, else `note`.
         text: what, how much, and what to do.
         section: of the page, where the details are.
     """
@@ -97,13 +96,17 @@ def table(header: Sequence[Node], rows: Iterable[Sequence[Node]], class_: str = 
 
 
 def cut_table(
-    header: Sequence[Node], rows: Sequence[Sequence[Node]], class_: str = "rows"
+    header: Sequence[Node],
+    rows: Sequence[Sequence[Node]],
+    class_: str = "rows",
+    *,
+    whole: str = "the JSON",
 ) -> list[Node]:
-    """A table's first rows, and how many more there are."""
+    """A table's first rows, how many more there are, and what has all of them."""
     shown = table(header, rows[:MAX_ROWS], class_)
     if len(rows) <= MAX_ROWS:
         return [shown]
-    return [shown, tag("p", f"… and {len(rows) - MAX_ROWS:,} more: the JSON has all.")]
+    return [shown, tag("p", f"… and {len(rows) - MAX_ROWS:,} more: {whole} has all.")]
 
 
 def details(summary: str, *children: Node) -> ET.Element:

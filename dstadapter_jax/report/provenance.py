@@ -94,7 +94,8 @@ def of_clips(evaluation: Evaluation) -> ET.Element:
     about = "The fingerprint is the SHA-256 of the names of the clips scored, sorted, a line each:"
     about += " who has the same one has scored the same clips."
     names = [[tag("code", str(name))] for name in results.left_out.ids]
-    left_out = [details(f"Clips left out: {len(names):,}", *cut_table(["clip"], names))]
+    rows = cut_table(["clip"], names, whole="the dataset's metadata.json")
+    left_out = [details(f"Clips left out: {len(names):,}", *rows)]
     return section(
         *("clips", "Clips", fact_table(facts), tag("p", about, class_="soft")),
         *(left_out if names else []),

@@ -88,7 +88,7 @@ def _findings(result: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _signers(result: Mapping[str, Any], folders: Mapping[str, str]) -> ET.Element:
     order = sorted(result["signers"].items(), key=lambda item: item[1]["top1"])
-    header = ["signer", "", "top-1", "95% over clips", "clips", "top-5", "mean class"]
+    header = ["signer", "0 to 100%", "top-1", "95% over clips", "clips", "top-5", "mean class"]
     rows = [_row(signer, of, folders[signer]) for signer, of in order]
     return section("signers", "Signers", *cut_table(header, rows, "figures signers"))
 

@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from typing import Self
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ class Strip:
     indices: np.ndarray
 
     @classmethod
-    def of(cls, example: Example, cfg: PreprocessConfig, decoder: str, views: Views) -> "Strip":
+    def of(cls, example: Example, cfg: PreprocessConfig, decoder: str, views: Views) -> Self:
         """The middle crop of the middle one of the clips that were scored."""
         middle, num_clips = views.clips // 2, views.clips
         pixels, *_ = example_views(
@@ -65,7 +65,7 @@ def strip_figure(strip: Strip, name: str, *caption: Node) -> ET.Element:
     return tag("figure", frames, tag("figcaption", *caption))
 
 
-def frames_text(indices: Sequence[int] | np.ndarray) -> str:
+def frames_text(indices: np.ndarray) -> str:
     """`frames 0, 4, 8 and 12`."""
     *others, last = map(str, indices)
     return f"frames {', '.join(others)} and {last}" if others else f"frame {last}"
