@@ -1,5 +1,8 @@
 """Recognises the signs in video files: `python -m dstadapter_jax.predict --workdir DIR VIDEO …`.
 
+An adapter file does in place of a run: `--adapter signs.safetensors`. With several, each named, as
+in `--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every video is answered in each.
+
 Prints one JSON object a video, best label first; a file that can't be read gives an `error`
 instead, and exit status 1 at the end.
 
@@ -22,6 +25,7 @@ from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.explanation_sheet import Explanation, draw_explanations
 from dstadapter_jax.preprocess import choose_frames, preprocess
 from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
 from dstadapter_jax.video import ClipError, probe_whole, read_frames
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
@@ -99,19 +103,20 @@ def explain_best(
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     args = _parse(argv)
-    recogniser = Recogniser.load(args.workdir, args.step, args.backbone)
+    recognisers = load_recognisers(args)
     failed, explanations = False, []
-    for video in tqdm(args.videos, unit="video", disable=None, leave=False):
+    asked = [(video, *named) for video in args.videos for named in recognisers.items()]
+    for video, language, recogniser in tqdm(asked, unit="video", disable=None, leave=False):
+        answer = {"video": video} | ({"language": language} if language else {})
         try:
             clip = read_clip(recogniser, video)
         except ClipError as error:
             failed = True
-            answer = {"video": video, "error": error.reason}
+            answer["error"] = error.reason
         else:
-            predictions = rank_labels(recogniser, clip)
-            answer = {"video": video, "predictions": predictions}
+            answer["predictions"] = rank_labels(recogniser, clip)
             if args.explain:
-                explanations.append(explain_best(recogniser, video, clip, predictions))
+                explanations.append(explain_best(recogniser, video, clip, answer["predictions"]))
         print(json.dumps(answer, ensure_ascii=False), flush=True)
     if explanations:
         draw_explanations(args.explain, explanations)
@@ -121,12 +126,10 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.predict", description=__doc__)
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
-    parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
-    parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
+    add_arguments(parser, many=True)
     parser.add_argument("--explain", type=_png, metavar="PNG", help="draws why, to this file")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
-    args = parser.parse_args(argv)
+    args = parse(parser, argv)
     if args.explain and len(args.videos) > MOST_EXPLAINED:
         parser.error(f"--explain: expected {MOST_EXPLAINED} videos at most, got {len(args.videos)}")
     return args

@@ -12,7 +12,7 @@ import pytest
 
 from dstadapter_jax.demo.__main__ import pair_metrics
 from dstadapter_jax.demo.signs import SIGNS
-from dstadapter_jax.evaluate import Scores
+from dstadapter_jax.scores import Scores
 
 ROOT = pathlib.Path(__file__).parents[1]
 

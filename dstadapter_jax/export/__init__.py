@@ -1,0 +1,1 @@
+"""Takes a trained recogniser elsewhere: `python -m dstadapter_jax.export`."""
