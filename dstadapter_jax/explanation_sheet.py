@@ -18,6 +18,7 @@ from dstadapter_jax.contact_sheet import (
     GAP,
     GREY,
     INK,
+    LEAST_TILE,
     ROW_GAP,
     blank,
     captions,
@@ -117,7 +118,7 @@ def _draw_votes(votes: np.ndarray, step: int, width: int) -> np.ndarray:
     figure = _figure(width, 80)
     axes = figure.add_axes((0, 0.02, 1, 0.96))
     middles = np.arange(len(votes)) * step + (step - GAP) / 2
-    bars = axes.bar(middles, votes, 0.5 * step, color=np.where(votes < 0, AGAINST, FOR))
+    bars = axes.bar(middles, votes, LEAST_TILE / 2, color=np.where(votes < 0, AGAINST, FOR))
     axes.bar_label(bars, [f"{vote:+.2f}" for vote in votes], padding=2, fontsize=8, color=INK)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xlim(0, width)
