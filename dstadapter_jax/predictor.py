@@ -79,7 +79,7 @@ class Predictor:
             find_backbone(adapter.backbone, backbone),
             resize_positions=adapter.config["resize_positions"],
         )
-        self._identity = tower.start
+        self._graphdef, self._identity = tower.graphdef, tower.start
         # The features' program has a head, as every model, and never uses it.
         head = {name: tower.start[f"head/{name}"] for name in ("kernel", "bias")}
         self._frozen = self._put({**tower.frozen, "head": head})
@@ -103,7 +103,7 @@ class Predictor:
     def _model(self, name: str) -> DSTAdapter:
         own = self._weights[name] | {"head": self._heads[name]}
         frozen = {part: weights for part, weights in self._frozen.items() if part != "head"}
-        model = nnx.merge(self._tower.graphdef, own, frozen)
+        model = nnx.merge(self._graphdef, own, frozen)
         model.cfg = self.adapters[name].model  # of as many classes as its own head has
         return model
 
