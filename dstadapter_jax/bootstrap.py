@@ -7,7 +7,8 @@ instead, each with all their clips, and so speaks of signers who are not among t
 (Davison and Hinkley, Bootstrap Methods and their Application, section 3.8).
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -27,31 +28,40 @@ Interval = tuple[float, float]
 Intervals = dict[str, Interval | None]  # None: there is no telling
 
 
-def metrics_of(counts: np.ndarray, share_held: float = 1.0) -> np.ndarray:
+def metrics_of(
+    counts: np.ndarray, share_held: float = 1.0, not_named: np.ndarray | int = 0
+) -> np.ndarray:
     """Top-1, top-5 and mean class accuracy, `(..., 3)`, in the order of `METRICS`.
 
     Args:
         counts: `(..., classes, NUM_OUTCOMES)` clips. A class without any is left out of the mean:
             a resample may lack some that the split has.
         share_held: Of all classes, those that the split has; the others count 0.
+        not_named: `(...)` further clips, wrong and of no known class, as `LeftOut.not_named`.
     """
     of_class, first = counts.sum(axis=-1), counts[..., FIRST]
-    clips = of_class.sum(axis=-1)
+    clips = of_class.sum(axis=-1) + not_named
     top1 = first.sum(axis=-1) / clips
     top5 = (first + counts[..., AMONG_FIVE]).sum(axis=-1) / clips
-    mean = (first / np.maximum(of_class, 1)).sum(axis=-1) / (of_class > 0).sum(axis=-1)
+    # A resample may be of nothing but clips of no known class.
+    classes = np.maximum((of_class > 0).sum(axis=-1), 1)
+    mean = (first / np.maximum(of_class, 1)).sum(axis=-1) / classes
     return np.stack([top1, top5, mean * share_held], axis=-1)
 
 
-def metrics(labels: np.ndarray, outcomes: np.ndarray, num_classes: int) -> dict[str, float]:
+def metrics(
+    labels: np.ndarray, outcomes: np.ndarray, num_classes: int, not_named: int = 0
+) -> dict[str, float]:
     """The figures themselves, as `Scores.metrics`."""
     counts = np.bincount(labels * NUM_OUTCOMES + outcomes, minlength=num_classes * NUM_OUTCOMES)
     counts = counts.reshape(num_classes, NUM_OUTCOMES)
-    found = metrics_of(counts, (counts.sum(axis=1) > 0).mean())
+    found = metrics_of(counts, (counts.sum(axis=1) > 0).mean(), not_named)
     return dict(zip(METRICS, found.tolist(), strict=True))
 
 
-def clip_intervals(labels: np.ndarray, outcomes: np.ndarray, num_classes: int) -> Intervals:
+def clip_intervals(
+    labels: np.ndarray, outcomes: np.ndarray, num_classes: int, not_named: int = 0
+) -> Intervals:
     """Intervals of `METRICS` over clips.
 
     Where all clips are right, or none, resamples are all alike: then the other end is where so many
@@ -61,19 +71,25 @@ def clip_intervals(labels: np.ndarray, outcomes: np.ndarray, num_classes: int) -
         labels: `(clips,)` true ids.
         outcomes: `(clips,)`, as `Scores.outcomes`.
         num_classes: Of the dataset.
+        not_named: Further clips, as in `metrics_of`.
     """
-    found = _intervals(labels, outcomes, num_classes)
-    top1, top5 = (outcomes == FIRST).mean(), (outcomes != MISSED).mean()
+    found = _intervals(labels, [outcomes], num_classes, not_named)
+    clips = len(labels) + not_named
+    top1, top5 = ((outcomes < worse).sum() / clips for worse in (AMONG_FIVE, MISSED))
     held = len(np.unique(labels)) / num_classes
     for name, share, scale in zip(METRICS, (top1, top5, top1), (1, 1, held), strict=True):
         if share in (0, 1):
-            low, high = _exact(share, len(labels))
+            low, high = _exact(share, clips)
             found[name] = low * scale, high * scale
     return found
 
 
 def signer_intervals(
-    labels: np.ndarray, outcomes: np.ndarray, num_classes: int, signers: np.ndarray
+    labels: np.ndarray,
+    outcomes: np.ndarray,
+    num_classes: int,
+    signers: np.ndarray,
+    not_named: int = 0,
 ) -> Intervals | None:
     """Intervals of `METRICS` over signers; None if fewer than `FEWEST_SIGNERS` are known.
 
@@ -84,27 +100,11 @@ def signer_intervals(
         outcomes: As there.
         num_classes: As there.
         signers: `(clips,)` names, '' where unknown; such clips are in every resample.
+        not_named: As there; in every resample, too.
     """
-    if len(set(signers) - {""}) < FEWEST_SIGNERS:
+    if _too_few(signers):
         return None
-    return _without_points(_intervals(labels, outcomes, num_classes, signers))
-
-
-def _intervals(
-    labels: np.ndarray,
-    outcomes: np.ndarray,
-    num_classes: int,
-    signers: np.ndarray | None = None,
-) -> Intervals:
-    held, classes = np.unique(labels, return_inverse=True)
-
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        tables = counts.reshape(-1, len(held), NUM_OUTCOMES)
-        return metrics_of(tables, len(held) / num_classes)
-
-    cells = classes * NUM_OUTCOMES + outcomes
-    samples = resample(statistic, cells, len(held) * NUM_OUTCOMES, signers)
-    return dict(zip(METRICS, middle(samples), strict=True))
+    return _intervals(labels, [outcomes], num_classes, not_named, signers)
 
 
 def difference_intervals(
@@ -113,6 +113,7 @@ def difference_intervals(
     after: np.ndarray,
     num_classes: int,
     signers: np.ndarray | None = None,
+    not_named: int = 0,
 ) -> Intervals | None:
     """Intervals of how much `METRICS` differ, of two models on the same clips (paired).
 
@@ -122,25 +123,45 @@ def difference_intervals(
         after: `(clips,)` of the other, less whose figures those of `before` are.
         num_classes: Of the dataset.
         signers: As in `signer_intervals`, to draw signers and not clips.
+        not_named: As there.
     """
-    if signers is not None and len(set(signers) - {""}) < FEWEST_SIGNERS:
+    if signers is not None and _too_few(signers):
         return None
-    held, classes = np.unique(labels, return_inverse=True)
-    share_held = len(held) / num_classes
+    return _intervals(labels, [before, after], num_classes, not_named, signers)
+
+
+def _too_few(signers: np.ndarray) -> bool:
+    return len(set(signers) - {""}) < FEWEST_SIGNERS
+
+
+def _intervals(
+    labels: np.ndarray,
+    outcomes: Sequence[np.ndarray],
+    num_classes: int,
+    not_named: int,
+    signers: np.ndarray | None = None,
+) -> Intervals:
+    """Of the figures of one model, or of how much those of a second one differ from them."""
+    held, cells = np.unique(labels, return_inverse=True)
+    for of_model in outcomes:
+        cells = cells * NUM_OUTCOMES + of_model
+    share_held, shape = len(held) / num_classes, (len(held), *[NUM_OUTCOMES] * len(outcomes))
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        tables = counts.reshape(-1, len(held), NUM_OUTCOMES, NUM_OUTCOMES)
-        first, second = tables.sum(axis=-1), tables.sum(axis=-2)
-        return metrics_of(second, share_held) - metrics_of(first, share_held)
+        tables, no_class = counts[:, :-1].reshape(-1, *shape), counts[:, -1]
+        if len(outcomes) == 1:
+            return metrics_of(tables, share_held, no_class)
+        before, after = tables.sum(axis=-1), tables.sum(axis=-2)
+        return metrics_of(after, share_held, no_class) - metrics_of(before, share_held, no_class)
 
-    cells = (classes * NUM_OUTCOMES + before) * NUM_OUTCOMES + after
-    samples = resample(statistic, cells, len(held) * NUM_OUTCOMES**2, signers)
-    found: Intervals = dict(zip(METRICS, middle(samples), strict=True))
-    return found if signers is None else _without_points(found)
-
-
-def _without_points(found: Intervals) -> Intervals:
-    return {name: ends if ends and ends[0] < ends[1] else None for name, ends in found.items()}
+    num_cells = math.prod(shape) + 1  # the last one is of clips of no known class
+    cells = np.append(cells, np.full(not_named, num_cells - 1))
+    if signers is None:
+        samples = resample(statistic, cells, num_cells)
+        return dict(zip(METRICS, middle(samples), strict=True))
+    samples = resample(statistic, cells, num_cells, np.append(signers, np.full(not_named, "")))
+    ends = [(low, high) if low < high else None for low, high in middle(samples)]
+    return dict(zip(METRICS, ends, strict=True))
 
 
 def mean_intervals(figures: np.ndarray) -> list[Interval | None]:

@@ -179,9 +179,8 @@ def leave_one_out(dataset: ClipDataset, test_signer: str) -> ClipDataset:
 def _split(split_of: Mapping[str, str], signer: str, where: str) -> str:
     if signer not in split_of:
         raise ValueError(
-            f"{where}: leaving one signer out needs the signer of every clip, and it has clips"
-            " whose signer isn't recorded. Name them in the list that it is built of, and build it"
-            " again."
+            f"{where}: leaving one signer out needs the signer of every clip, and of some it isn't"
+            " recorded. Name them in the lists that it is built of, and build it again."
         )
     return split_of[signer]
 
@@ -190,6 +189,8 @@ def _regroup(
     metadata: Mapping[str, Any], split_of: Mapping[str, str], where: str
 ) -> dict[str, Any]:
     """Who is where, and the clips that are lacking, by the new splits."""
+    if any(metadata.get("not_named", {}).values()):
+        _split(split_of, "", where)
     regrouped: dict[str, Any] = {
         "signers": {split: [s for s, of in split_of.items() if of == split] for split in SPLITS}
     }

@@ -28,6 +28,7 @@ class Comparison:
         signers: `(clips,)`, '' where unknown.
         outcomes: `(2, clips)`, as `Scores.outcomes`.
         label_names: By label id.
+        not_named: As `LeftOut.not_named`.
     """
 
     split: str
@@ -38,6 +39,7 @@ class Comparison:
     signers: np.ndarray
     outcomes: np.ndarray
     label_names: tuple[str, ...]
+    not_named: int
 
     @classmethod
     def load(cls, run_a: pathlib.Path, run_b: pathlib.Path, split: str) -> Self:
@@ -68,6 +70,7 @@ class Comparison:
             signers=first.signers[orders[0]],
             outcomes=np.stack([first.outcomes[orders[0]], second.outcomes[orders[1]]]),
             label_names=first.label_names,
+            not_named=first.left_out.not_named,
         )
 
     def right_of_signs(self) -> np.ndarray:
@@ -82,15 +85,15 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """What JSON can hold of it; differences are B's figures less A's."""
         labels, classes, (a, b) = self.labels, len(self.label_names), self.outcomes
-        figures = [bootstrap.metrics(labels, of_run, classes) for of_run in (a, b)]
+        figures = [bootstrap.metrics(labels, of_run, classes, self.not_named) for of_run in (a, b)]
         intervals = (
-            bootstrap.difference_intervals(labels, a, b, classes, signers)
+            bootstrap.difference_intervals(labels, a, b, classes, signers, self.not_named)
             for signers in (None, self.signers)
         )
         only = [int(((x == FIRST) & (y != FIRST)).sum()) for x, y in ((a, b), (b, a))]
         return {
             "split": self.split,
-            "num_clips": len(labels),
+            "num_clips": len(labels) + self.not_named,
             "run_a": str(self.workdirs[0]),
             "run_b": str(self.workdirs[1]),
             "a": figures[0],
@@ -149,6 +152,8 @@ def _check_same(workdirs: Sequence[pathlib.Path], both: Sequence[SplitResults]) 
                 differing.append(f"{len(extra):,} {what} are in {workdir} alone: {named}")
     if not differing and a.label_names != b.label_names:
         differing = ["their signs are in another order"]
+    if (there := a.left_out.not_named) != (here := b.left_out.not_named):
+        differing.append(f"of {there:,} and of {here:,} clips more no list has the names")
     if differing:
         raise ValueError(
             f"{workdirs[0]} and {workdirs[1]} can't be compared: {'; '.join(differing)}. Evaluate"

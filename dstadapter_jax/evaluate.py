@@ -81,8 +81,8 @@ def _summary(
 ) -> dict[str, Any]:
     data, scores = recogniser.config["data"], results.scores
     return results.metrics() | {
-        "num_clips": len(results.labels) + results.left_out.not_named,
-        "num_left_out": len(results.left_out.labels) + results.left_out.not_named,
+        "num_clips": results.num_clips,
+        "num_left_out": results.num_clips - len(scores.labels),
         "num_never_published": len(dataset.metadata.get("never_published", {}).get(split, [])),
         "split": split,
         "step": recogniser.step,
@@ -100,11 +100,12 @@ def _summary(
 def _intervals(results: SplitResults) -> dict[str, Any]:
     """Lower and upper ends by figure; None where there is no telling."""
     clips = results.labels, results.outcomes, len(results.label_names)
+    not_named = results.left_out.not_named
     return {
         "level": bootstrap.LEVEL,
         "method": bootstrap.METHOD,
-        "over_clips": bootstrap.clip_intervals(*clips),
-        "over_signers": bootstrap.signer_intervals(*clips, results.signers),
+        "over_clips": bootstrap.clip_intervals(*clips, not_named),
+        "over_signers": bootstrap.signer_intervals(*clips, results.signers, not_named),
     }
 
 

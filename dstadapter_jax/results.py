@@ -11,6 +11,8 @@ import numpy as np
 from dstadapter_jax.clip_dataset import ClipDataset
 from dstadapter_jax.scores import MISSED, Scores
 
+CLIP_FIELDS = {"ids": "U", "labels": "iu", "signers": "U"}  # and NumPy's letters for their types
+
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
@@ -60,6 +62,8 @@ class LeftOut:
 class SplitResults:
     """All clips of a split that count: those that were scored, then those left out, all wrong.
 
+    Those that no list names have no name here either: of them there is a number alone.
+
     Attributes:
         scores: Of the former.
         left_out: The latter.
@@ -91,6 +95,11 @@ class SplitResults:
         wrong = np.full(len(self.left_out.ids), MISSED)
         return np.concatenate([self.scores.outcomes, wrong])
 
+    @property
+    def num_clips(self) -> int:
+        """All that count, those that no list names included."""
+        return len(self.labels) + self.left_out.not_named
+
     def metrics(self) -> dict[str, float]:
         """As `Scores.metrics`."""
         return self.scores.metrics(self.left_out.labels, self.left_out.not_named)
@@ -116,27 +125,28 @@ class SplitResults:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
             _check(arrays)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path}: expected scores of clips, found {type(error).__name__}: {error}. `python"
                 " -m dstadapter_jax.evaluate --workdir RUN --split SPLIT` writes them."
             ) from error
-        scores, left_out = (
-            {field.name: arrays[prefix + field.name] for field in dataclasses.fields(part)}
-            for part, prefix in ((Scores, ""), (LeftOut, "left_out_"))
-        )
-        return cls(Scores(**scores), LeftOut(**left_out), tuple(arrays["label_names"].tolist()))
+        scores = Scores(*(arrays[field.name] for field in dataclasses.fields(Scores)))
+        ids, labels, signers = (arrays[f"left_out_{name}"] for name in CLIP_FIELDS)
+        left_out = LeftOut(ids, labels, signers, int(arrays["left_out_not_named"]))
+        return cls(scores, left_out, tuple(arrays["label_names"].tolist()))
 
 
 def _check(arrays: dict[str, np.ndarray]) -> None:
     clips, classes = arrays["probabilities"].shape
-    for kind, prefix in (("iu", "labels"), ("U", "ids"), ("U", "signers")):
-        scored, left_out = arrays[prefix], arrays[f"left_out_{prefix}"]
+    for name, kinds in CLIP_FIELDS.items():
+        scored, left_out = arrays[name], arrays[f"left_out_{name}"]
         if scored.shape != (clips,) or left_out.shape != arrays["left_out_ids"].shape:
-            raise ValueError(f"{prefix} of another number of clips than {clips}")
-        if scored.dtype.kind not in kind or left_out.dtype.kind not in kind:
-            raise ValueError(f"{prefix} of type {scored.dtype}")
+            raise ValueError(f"{name} of another number of clips than {clips}")
+        if scored.dtype.kind not in kinds or left_out.dtype.kind not in kinds:
+            raise ValueError(f"{name} of type {scored.dtype}")
     if arrays["label_names"].shape != (classes,):
         raise ValueError(f"{arrays['label_names'].shape} label names for {classes} classes")
     if not np.isin([*arrays["labels"], *arrays["left_out_labels"]], range(classes)).all():
         raise ValueError("labels without a name")
+    if int(arrays["left_out_not_named"]) < 0:
+        raise ValueError("a number of clips below 0")

@@ -42,6 +42,9 @@ def signer_accuracies(results: SplitResults) -> dict[str, SignerAccuracy]:
         str(name): SignerAccuracy(int(of), int(ok))
         for name, of, ok in zip(names, clips, right, strict=True)
     }
+    if not_named := results.left_out.not_named:
+        unknown = every.get("", SignerAccuracy(0, 0))
+        every[""] = SignerAccuracy(unknown.num_clips + not_named, unknown.num_right)
     return dict(sorted(every.items(), key=lambda item: (item[0] == "", item[1].top1)))
 
 

@@ -62,6 +62,28 @@ def test_over_clips_as_by_drawing_one_by_one():
     np.testing.assert_allclose(list(found.values()), expected, rtol=0, atol=0.012)
 
 
+def test_clips_that_no_list_names_are_wrong_and_of_no_class():
+    labels, outcomes = drawn(90, 6)
+    rng = np.random.default_rng(1)
+    samples = []
+    for rows in rng.integers(100, size=(6000, 100)):
+        named = rows[rows < 90]
+        figures = plain_metrics(labels[named], outcomes[named], 6)
+        samples.append(figures * [len(named) / 100, len(named) / 100, 1])
+    expected = np.quantile(samples, ENDS, axis=0).T
+    found = bootstrap.clip_intervals(labels, outcomes, 6, not_named=10)
+    np.testing.assert_allclose(list(found.values()), expected, rtol=0, atol=0.012)
+    right = np.full(90, FIRST)
+    low, high = bootstrap.clip_intervals(labels, right, 6, not_named=10)["top1"]
+    np.testing.assert_allclose((low, high), stats.binom.ppf(ENDS, 100, 0.9) / 100, atol=0.011)
+    figures = bootstrap.metrics(labels, right, 6, not_named=10)
+    assert figures == {"top1": 0.9, "top5": 0.9, "mean_class_accuracy": 1}
+    signers = np.array(["ann", "ben", "cem"])[np.arange(90) % 3]
+    outcomes = np.where(signers == "ann", MISSED, FIRST)
+    over = bootstrap.signer_intervals(labels, outcomes, 6, signers, not_named=10)
+    assert over["top1"] == pytest.approx((0, 0.9))
+
+
 def test_signs_of_one_clip_each_do_not_pull_the_mean_down():
     # A third of them isn't drawn: counted as 0, they would move the middle from 0.75 to 0.47.
     labels, outcomes = np.arange(400), np.arange(400) % 4 // 3 * MISSED

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +118,19 @@ def test_runs_on_other_clips_are_refused_and_the_clips_named(tmp_path, runs, cha
     assert not list(other.glob("*.html"))
 
 
+def test_clips_that_no_list_names_count_as_wrong_of_both(tmp_path):
+    lost = LeftOut(np.array([], str), np.array([], int), np.array([], str), not_named=10)
+    runs = [
+        write_run(tmp_path / name, taken, left_out=lost) for name, taken in (("a", A), ("b", B))
+    ]
+    told = evaluate.compare(*runs, "test")
+    assert told["num_clips"] == 20
+    assert (told["a"]["top1"], told["b"]["top1"]) == (6 / 20, 8 / 20)
+    other = write_run(tmp_path / "other", B, left_out=dataclasses.replace(lost, not_named=9))
+    with pytest.raises(ValueError, match="of 10 and of 9 clips more no list has the names"):
+        evaluate.compare(runs[0], other, "test")
+
+
 def test_a_clip_of_another_sign_is_refused(tmp_path, runs):
     other = write_run(tmp_path / "other", B)
     results = SplitResults.load(other / "scores_test.npz")
@@ -128,14 +140,12 @@ def test_a_clip_of_another_sign_is_refused(tmp_path, runs):
         evaluate.compare(runs[0], other, "test")
 
 
-def test_runs_that_were_not_evaluated_are_told_of(runs, run_dir, tmp_path):
-    shutil.copytree(run_dir, tmp_path / "run")
-    (tmp_path / "run/eval_test.json").write_text("[]")
-    for other, missing in ((tmp_path / "none", "scores_test.npz"), (tmp_path / "run", "can't be")):
-        with pytest.raises(ValueError, match=missing):
-            evaluate.compare(runs[0], other, "test")
-    with pytest.raises(ValueError, match=r"run/eval_test.json: expected what .* writes, found"):
-        evaluate.compare(run_dir, tmp_path / "run", "test")
+def test_runs_that_were_not_evaluated_are_told_of(runs, tmp_path):
+    with pytest.raises(ValueError, match=r"none/scores_test.npz: expected scores of clips, found"):
+        evaluate.compare(runs[0], tmp_path / "none", "test")
+    (runs[1] / "eval_test.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"after/eval_test.json: expected what .* writes, found"):
+        evaluate.compare(*runs, "test")
 
 
 def test_the_command_ends_with_a_message(runs):

@@ -97,10 +97,13 @@ def test_datasets_that_do_not_tell_every_signer_are_refused(autsl, tmp_path):
     shutil.copytree(autsl, tmp_path / "copy")
     path = tmp_path / "copy/autsl/rgb/1.0.0/metadata.json"
     metadata = json.loads(path.read_text())
-    del metadata["left_out_signers"]
-    path.write_text(json.dumps(metadata))
-    with pytest.raises(ValueError, match="has clips whose signer isn't recorded"):
-        open_dataset("autsl/rgb", str(tmp_path / "copy"), "0")
+    for changed in (
+        {name: value for name, value in metadata.items() if name != "left_out_signers"},
+        metadata | {"not_named": {"test": 1}},
+    ):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match="of some it isn't recorded"):
+            open_dataset("autsl/rgb", str(tmp_path / "copy"), "0")
 
 
 def test_two_signers_are_too_few(autsl):

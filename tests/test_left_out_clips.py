@@ -98,7 +98,7 @@ def test_they_count_for_their_signer_and_in_every_interval(data_dir, tmp_path):
     assert results.ids.tolist() == [f"signer6_sample{i}" for i in (2, 3, 4, 5, 1, 6)]
     assert results.metrics() == {key: result[key] for key in results.metrics()}
     page = (tmp_path / "report_test.html").read_text()
-    assert "2 of 6 clips are missing or damaged: they count as wrong" in page
+    assert "2 of 6 clips are missing, damaged or on no list: they count as wrong" in page
     assert "signer6_sample6" in page
 
 

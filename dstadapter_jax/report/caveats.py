@@ -35,8 +35,8 @@ def _of_people(evaluation: Evaluation) -> Iterator[Finding]:
 def _of_clips(evaluation: Evaluation) -> Iterator[Finding]:
     summary, results = evaluation.summary, evaluation.results
     if left_out := summary["num_left_out"]:
-        text = f"{left_out:,} of {summary['num_clips']:,} clips are missing or damaged: they count"
-        yield Finding(WARNING, f"{text} as wrong in every accuracy.", "clips")
+        text = f"{left_out:,} of {summary['num_clips']:,} clips are missing, damaged or on no list:"
+        yield Finding(WARNING, f"{text} they count as wrong.", "clips")
     if never := summary["num_never_published"]:
         text = f"{never:,} listed clip(s) were never published: they don't count."
         yield Finding(NOTE, text, "clips")

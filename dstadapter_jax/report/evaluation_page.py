@@ -106,7 +106,7 @@ def _calibration(evaluation: Evaluation) -> ET.Element:
         " tell little."
     )
     if evaluation.summary["num_left_out"]:
-        about += " Clips that are missing or damaged have no probabilities and are in no bin."
+        about += " Clips that were left out have no probabilities and are in no bin."
     rows = [
         [
             f"{place / num_bins:.0%} to {(place + 1) / num_bins:.0%}",

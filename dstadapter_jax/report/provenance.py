@@ -87,7 +87,7 @@ def of_clips(evaluation: Evaluation) -> ET.Element:
         ("dataset", f"{summary['dataset']}: {', '.join(counts)}"),
         ("splits", _split_method(evaluation)),
         ("clips scored", f"{len(results.scores.labels):,}"),
-        ("left out", f"{summary['num_left_out']:,} missing or damaged, counted as wrong"),
+        ("left out", f"{summary['num_left_out']:,} missing, damaged or on no list"),
         ("never published", f"{summary['num_never_published']:,}, not counted"),
         ("fingerprint", tag("code", summary["clips_sha256"])),
     ]
@@ -95,7 +95,7 @@ def of_clips(evaluation: Evaluation) -> ET.Element:
     about += " who has the same one has scored the same clips."
     names = [[tag("code", str(name))] for name in results.left_out.ids]
     rows = cut_table(["clip"], names, whole="the dataset's metadata.json")
-    left_out = [details(f"Clips left out: {len(names):,}", *rows)]
+    left_out = [details(f"Clips left out, counted as wrong: {len(names):,}", *rows)]
     return section(
         *("clips", "Clips", fact_table(facts), tag("p", about, class_="soft")),
         *(left_out if names else []),
