@@ -192,6 +192,11 @@ class Checkpointer:
         metadata, _ = self._restore_json(step)
         return metadata
 
+    def metrics(self, step: int) -> dict[str, float] | None:
+        """The validation metrics of a checkpoint; None if it wasn't validated."""
+        self._restore_json(step)  # by whose checksum they are what was saved
+        return self._manager.metrics(step)
+
     def _restore_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Metadata and iterator state, read and checked once."""
         if step not in self._read_json:

@@ -45,48 +45,60 @@ def draw_sheet(path: pathlib.Path, title: str, subtitle: str, rows: Sequence[She
         rows: All of one number and size of frames.
     """
     num_frames, side = rows[0].views.shape[1:3]
+    scale, step, width = layout(num_frames, side)
+    blocks = [line(title, 19, width, bold=True), line(subtitle, 13, width, GREY)]
+    for row in rows:
+        blocks += [blank(ROW_GAP, width), line(row.label, 17, width, bold=True)]
+        blocks += [line(row.details, 13, width, GREY), blank(GAP, width)]
+        blocks += [strip(view, scale, width) for view in row.views]
+        blocks.append(captions(row.frame_captions, step, width))
+    save_sheet(path, blocks)
+
+
+def layout(num_frames: int, side: int) -> tuple[int, int, int]:
+    """How often frames of a side are enlarged, from one to the next, and the blocks' width."""
     scale = max(1, math.ceil(LEAST_TILE / side))
     step = side * scale + GAP
-    width = max(LEAST_WIDTH, num_frames * step - GAP)
-    blocks = [_line(title, 19, width, bold=True), _line(subtitle, 13, width, GREY)]
-    for row in rows:
-        blocks += [_blank(ROW_GAP, width), _line(row.label, 17, width, bold=True)]
-        blocks += [_line(row.details, 13, width, GREY), _blank(GAP, width)]
-        blocks += [_strip(view, scale, width) for view in row.views]
-        blocks.append(_captions(row.frame_captions, step, width))
+    return scale, step, max(LEAST_WIDTH, num_frames * step - GAP)
+
+
+def save_sheet(path: pathlib.Path, blocks: Sequence[np.ndarray]) -> None:
+    """Writes blocks `(h, width, 3)` uint8, one below the other within margins, to a PNG file."""
     margins = ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
     sheet = np.pad(np.concatenate(blocks), margins, constant_values=WHITE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path, format="PNG")
+    Image.fromarray(sheet).save(path, format="PNG", optimize=True)
 
 
-def _blank(height: int, width: int) -> np.ndarray:
+def blank(height: int, width: int) -> np.ndarray:
+    """An empty block."""
     return np.full((height, width, 3), WHITE, np.uint8)
 
 
-def _strip(view: np.ndarray, scale: int, width: int) -> np.ndarray:
+def strip(view: np.ndarray, scale: int, width: int) -> np.ndarray:
     """Frames `(T, R, R, 3)` side by side, and the gap below them."""
     side = view.shape[1] * scale
-    strip = _blank(side + GAP, width)
+    strip = blank(side + GAP, width)
     for place, frame in enumerate(view):
         left = place * (side + GAP)
         strip[:side, left : left + side] = frame.repeat(scale, axis=0).repeat(scale, axis=1)
     return strip
 
 
-def _line(text: str, size: int, width: int, colour: str = INK, *, bold: bool = False) -> np.ndarray:
+def line(text: str, size: int, width: int, colour: str = INK, *, bold: bool = False) -> np.ndarray:
+    """A block with a line of text, shortened to fit."""
     font = _font(size, bold)
-    image = Image.fromarray(_blank(round(1.6 * size), width))
+    image = Image.fromarray(blank(round(1.6 * size), width))
     # On its base line, so that no accent moves a text.
     place, text = (0, round(1.15 * size)), _fitted(text, font, width)
     ImageDraw.Draw(image).text(place, text, colour, font, anchor="ls")
     return np.asarray(image)
 
 
-def _captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
+def captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
     """One below the middle of each frame."""
     font = _font(11)
-    image = Image.fromarray(_blank(16, width))
+    image = Image.fromarray(blank(16, width))
     for place, text in enumerate(texts):
         middle = place * step + (step - GAP) / 2
         text = _fitted(text, font, step)

@@ -1,35 +1,67 @@
 """Recognises the signs in video files: `python -m dstadapter_jax.predict --workdir DIR VIDEO …`.
 
+An adapter file does in place of a run: `--adapter signs.safetensors`. With several, each named, as
+in `--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every video is answered in each.
+
 Prints one JSON object a video, best label first; a file that can't be read gives an `error`
 instead, and exit status 1 at the end.
+
+With `--explain out.png` it also draws why each video is taken for its best label: the frames that
+the network saw, how much each of them and each of their patches counted, and the adapters' gates.
 """
 
 import argparse
 import json
+import logging
+import pathlib
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from dstadapter_jax.attribution import explain
 from dstadapter_jax.command import expanded_path, main_with_messages
-from dstadapter_jax.preprocess import PreprocessConfig, preprocess
+from dstadapter_jax.explanation_sheet import Explanation, draw_explanations
+from dstadapter_jax.preprocess import choose_frames, preprocess
 from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
 from dstadapter_jax.video import ClipError, probe_whole, read_frames
 
+logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
 
-def read_views(video: str, cfg: PreprocessConfig, decoder: str) -> tuple[np.ndarray, np.ndarray]:
-    """The test views of a video file and their counts, as `preprocess` gives them.
+MOST_EXPLAINED = 20  # a picture of so many clips is as high as viewers open
+
+
+class Clip(NamedTuple):
+    """A video as the network gets it.
+
+    Attributes:
+        views: `(V, T, R, R, 3)` uint8; the centre crop is the last.
+        counts: `(V,)`, how many crops each stands for.
+        indices: `(T,)`, which frames of the video they show.
+    """
+
+    views: np.ndarray
+    counts: np.ndarray
+    indices: np.ndarray
+
+
+def read_clip(recogniser: Recogniser, video: str) -> Clip:
+    """Reads a video file for a recogniser.
 
     Raises:
         ClipError: It can't be read.
     """
-    return preprocess(
-        probe_whole(video).num_frames,
+    decoder = recogniser.config["data"]["decoder"]
+    num_frames = probe_whole(video).num_frames
+    views, counts = preprocess(
+        num_frames,
         lambda indices: read_frames(video, indices.tolist(), decoder=decoder),
-        cfg,
+        recogniser.preprocess,
         "test",
     )
+    return Clip(views, counts, choose_frames(num_frames, recogniser.preprocess, "test"))
 
 
 def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
@@ -38,33 +70,77 @@ def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
     Raises:
         ClipError: It can't be read.
     """
-    decoder = recogniser.config["data"]["decoder"]
-    views, counts = read_views(video, recogniser.preprocess, decoder)
-    scores = np.average(recogniser.probabilities(views), axis=0, weights=counts)
+    return rank_labels(recogniser, read_clip(recogniser, video))
+
+
+def rank_labels(recogniser: Recogniser, clip: Clip) -> list[dict[str, Any]]:
+    """The five most probable labels of a clip, best first."""
+    scores = np.average(recogniser.probabilities(clip.views), axis=0, weights=clip.counts)
     return [
         {"label": recogniser.label_names[i], "id": int(i), "probability": float(scores[i])}
         for i in np.argsort(-scores, kind="stable")[:5]
     ]
 
 
+def explain_best(
+    recogniser: Recogniser, video: str, clip: Clip, predictions: list[dict[str, Any]]
+) -> Explanation:
+    """Why the centre crop of a clip is taken for the best of its ranked labels."""
+    best, *others = predictions
+    view = clip.views[-1]
+    details = [video, *(f"{other['label']} {other['probability']:.1%}" for other in others[:2])]
+    if len(clip.views) > 1:
+        details.append(f"shown is the middle one of {clip.counts.sum()} crops")
+    return Explanation(
+        label=f"{best['label']}  {best['probability']:.1%}",
+        details="  ·  ".join(details),
+        frame_captions=[f"frame {index}" for index in clip.indices],
+        view=view,
+        attribution=explain(recogniser.model, view[np.newaxis], [best["id"]]),
+    )
+
+
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.predict", description=__doc__)
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
-    parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
-    parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO")
-    args = parser.parse_args(argv)
-    recogniser = Recogniser.load(args.workdir, args.step, args.backbone)
-    failed = False
-    for video in tqdm(args.videos, unit="video", disable=None, leave=False):
+    args = _parse(argv)
+    recognisers = load_recognisers(args)
+    failed, explanations = False, []
+    asked = [(video, *named) for video in args.videos for named in recognisers.items()]
+    for video, language, recogniser in tqdm(asked, unit="video", disable=None, leave=False):
+        answer = {"video": video} | ({"language": language} if language else {})
         try:
-            answer = {"video": video, "predictions": predict(recogniser, video)}
+            clip = read_clip(recogniser, video)
         except ClipError as error:
             failed = True
-            answer = {"video": video, "error": error.reason}
+            answer["error"] = error.reason
+        else:
+            answer["predictions"] = rank_labels(recogniser, clip)
+            if args.explain:
+                explanations.append(explain_best(recogniser, video, clip, answer["predictions"]))
         print(json.dumps(answer, ensure_ascii=False), flush=True)
+    if explanations:
+        draw_explanations(args.explain, explanations)
+        logger.info("drew %s", args.explain)
     return int(failed)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.predict", description=__doc__)
+    add_arguments(parser, many=True)
+    parser.add_argument("--explain", type=_png, metavar="PNG", help="draws why, to this file")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO")
+    args = parse(parser, argv)
+    if args.explain and len(args.videos) > MOST_EXPLAINED:
+        parser.error(f"--explain: expected {MOST_EXPLAINED} videos at most, got {len(args.videos)}")
+    return args
+
+
+def _png(text: str) -> pathlib.Path:
+    """The path of a picture; for `argparse`."""
+    path = expanded_path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .png, got {text}")
+    return path
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a workdir to a recogniser: checkpoint, backbone, label names and preprocessing."""
+"""From a workdir or an adapter file to a recogniser: weights, label names and preprocessing."""
 
 import dataclasses
 import logging
@@ -11,32 +11,19 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from dstadapter_jax.adapter_file import Adapter, read_adapter
+from dstadapter_jax.backbone import Backbone, Tower, find_backbone
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.damage import CheckpointError
 from dstadapter_jax.model import DSTAdapter
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.preprocess import PreprocessConfig, normalize
 from dstadapter_jax.pretrained import load_weights
-from dstadapter_jax.sharding import batch_sharding, make_mesh, on_mesh, replicated
-from dstadapter_jax.weight_files import file_sha256, resolve_source
+from dstadapter_jax.sharding import make_mesh, on_mesh, place_batch, replicated
+from dstadapter_jax.video import check_decoder
+from dstadapter_jax.weight_files import WeightsError, file_sha256, resolve_source
 
 logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Backbone:
-    """Which file the frozen weights came from, so that the very same is used ever after.
-
-    Attributes:
-        source: As the config has it; empty for random weights, which the seed gives again.
-        revision: Of a Hugging Face repository.
-        sha256: Of the file.
-    """
-
-    source: str = ""
-    revision: str = ""
-    sha256: str = ""
 
 
 def preprocess_config(config: Mapping[str, Any]) -> PreprocessConfig:
@@ -96,17 +83,21 @@ class Recogniser:
 
     Attributes:
         probabilities: Maps views `(B, T, R, R, 3)` uint8 to `(B, classes)` float32.
+        model: What computes them, on the same arrays, for `attribution.explain`.
         label_names: By label id.
         preprocess: From videos to views, as in training.
         config: Of the run.
         step: Of the checkpoint.
+        backbone: What was trained on.
     """
 
     probabilities: Callable[[np.ndarray], np.ndarray]
+    model: DSTAdapter
     label_names: tuple[str, ...]
     preprocess: PreprocessConfig
     config: Mapping[str, Any]
     step: int
+    backbone: Backbone
 
     @classmethod
     def load(cls, workdir: pathlib.Path, which: str = "best", backbone: str = "") -> Self:
@@ -118,67 +109,95 @@ class Recogniser:
             backbone: Where the backbone's file is now, if not where training found it.
 
         Raises:
-            CheckpointError: No such checkpoint, or not the backbone that it was trained on.
+            CheckpointError: No such checkpoint.
+            WeightsError: Not the backbone that it was trained on.
         """
-        mesh = make_mesh()
-        model, step, metadata = load_trained(workdir, which, backbone, mesh)
-        config = metadata["config"]
-        graphdef, trainable, frozen = partition(model, config["tune"])
-        predict = make_predict(graphdef, mesh)
-
-        def probabilities(clips: np.ndarray) -> np.ndarray:
-            whole = len(clips) % mesh.size == 0
-            sharding = batch_sharding(mesh) if whole else replicated(mesh)
-            return np.asarray(predict(trainable, frozen, jax.device_put(clips, sharding)))
-
+        with Checkpointer(workdir, read_only=True) as checkpoints:
+            step = checkpoints.find_step(which)
+            metadata = checkpoints.metadata(step)
+            config = metadata["config"]
+            source = _backbone_source(Backbone(**metadata["backbone"]), backbone)
+            model, _ = build_model(config | {"pretrained": source})
+            graphdef, *weights = partition(model, config["tune"])
+            mesh = make_mesh()
+            trainable, frozen = jax.device_put(weights, replicated(mesh))
+            trainable = checkpoints.restore_trainable(step, trainable)
         return cls(
-            probabilities=probabilities,
+            probabilities=_bound(make_predict(graphdef, mesh), mesh, trainable, frozen),
+            model=nnx.merge(graphdef, trainable, frozen),
             label_names=tuple(metadata["label_names"]),
             preprocess=preprocess_config(config),
             config=config,
             step=step,
+            backbone=Backbone(**metadata["backbone"]),
+        )
+
+    @classmethod
+    def load_adapter(cls, source: str | pathlib.Path, backbone: str = "") -> Self:
+        """Loads an adapter file and its backbone onto all devices.
+
+        Args:
+            source: A path, or `hf:OWNER/REPO/FILE`.
+            backbone: Where the backbone's file is, if not where the adapter says.
+
+        Raises:
+            AdapterError: It is no whole adapter file of this format.
+            WeightsError: A file can't be fetched, or isn't the backbone that it was trained on.
+        """
+        adapter, weights = read_adapter(source)
+        path = find_backbone(adapter.backbone, backbone)
+        tower = Tower.load(adapter.model, path, resize_positions=adapter.config["resize_positions"])
+        mesh = make_mesh()
+        parts = jax.device_put((tower.trainable(weights), tower.frozen), replicated(mesh))
+        probabilities = _bound(make_predict(tower.graphdef, mesh), mesh, *parts)
+        return cls.of_adapter(adapter, probabilities, nnx.merge(tower.graphdef, *parts))
+
+    @classmethod
+    def of_adapter(
+        cls,
+        adapter: Adapter,
+        probabilities: Callable[[np.ndarray], np.ndarray],
+        model: DSTAdapter,
+    ) -> Self:
+        """What an adapter file says of itself, beside what its weights compute."""
+        return cls(
+            probabilities=probabilities,
+            model=model,
+            label_names=adapter.label_names,
+            preprocess=preprocess_config(adapter.config),
+            config=_config_here(adapter),
+            step=adapter.step,
+            backbone=adapter.backbone,
         )
 
 
-def load_trained(
-    workdir: pathlib.Path, which: str, backbone: str, mesh: Mesh, **sizes: Any
-) -> tuple[DSTAdapter, int, dict[str, Any]]:
-    """Loads a checkpoint's model onto all devices of a mesh; arguments and errors as of `load`.
+def _bound(
+    predict: Callable[[dict, dict, jax.Array], jax.Array], mesh: Mesh, trainable: dict, frozen: dict
+) -> Callable[[np.ndarray], np.ndarray]:
+    """`Recogniser.probabilities` of these weights."""
 
-    `sizes` are fields of the model's config that are to be other than in training.
+    def probabilities(clips: np.ndarray) -> np.ndarray:
+        return np.asarray(predict(trainable, frozen, place_batch(mesh, clips)))
 
-    Returns:
-        The model, the checkpoint's step, and its metadata: `config`, `label_names`, `backbone`, ….
-    """
-    with Checkpointer(workdir, read_only=True) as checkpoints:
-        step = checkpoints.find_step(which)
-        metadata = checkpoints.metadata(step)
-        config = metadata["config"]
-        source = _same_backbone(Backbone(**metadata["backbone"]), backbone)
-        built = config | {"pretrained": source, "model": config["model"] | sizes}
-        graphdef, *weights = partition(build_model(built)[0], config["tune"])
-        trainable, frozen = jax.device_put(weights, replicated(mesh))
-        trainable = checkpoints.restore_trainable(step, trainable)
-    return nnx.merge(graphdef, trainable, frozen), step, metadata
+    return probabilities
 
 
-def _same_backbone(trained_on: Backbone, elsewhere: str) -> str:
-    """The backbone's source, once its hash is the one that training recorded."""
-    if not trained_on.source:
-        if elsewhere:
-            raise CheckpointError("--backbone: this run used no backbone file; leave it out.")
-        return ""
-    source = elsewhere or trained_on.source
-    expected = f"the backbone that the run was trained on, with SHA-256 {trained_on.sha256}"
+def _backbone_source(trained_on: Backbone, elsewhere: str) -> str:
+    """The backbone of a checkpoint as `build_model` takes it: its file, or none."""
+    if trained_on.source:
+        return str(find_backbone(trained_on, elsewhere))
+    if elsewhere:
+        raise WeightsError("--backbone: this run used no backbone file; leave it out.")
+    return ""
+
+
+def _config_here(adapter: Adapter) -> dict[str, Any]:
+    """An adapter's config with the fields that belong to the machine that uses it."""
+    decoder = adapter.config["data"]["decoder"]
     try:
-        path = resolve_source(source, None if elsewhere else trained_on.revision or None)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{source}: expected {expected}; {error} Pass its place as --backbone FILE."
-        ) from error
-    found = file_sha256(path)
-    if found != trained_on.sha256:
-        raise CheckpointError(
-            f"{path}: expected {expected}, found {found}. Pass its place as --backbone FILE."
-        )
-    return str(path)
+        check_decoder(decoder)
+    except ValueError as error:
+        logger.warning("%s; pyav decodes in its place", error)
+        decoder = "pyav"
+    data = adapter.config["data"] | {"dir": "", "num_threads": 16, "decoder": decoder}
+    return {**adapter.config, "batch_size": 8, "data": data}

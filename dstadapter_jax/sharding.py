@@ -40,6 +40,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def place_batch(mesh: Mesh, rows: np.ndarray) -> jax.Array:
+    """Rows split over all devices if they can be, else whole on each."""
+    split = len(rows) % mesh.size == 0
+    return jax.device_put(rows, batch_sharding(mesh) if split else replicated(mesh))
+
+
 def parameter_sharding(mesh: Mesh, tree: Any) -> Any:
     """For every leaf: its largest axis that `fsdp` divides is split over it, else none is.
 

@@ -95,19 +95,32 @@ def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
     can't be read.
     """
     with _open(source, name) as clip:
-        num_frames, first = 0, None
-        for packet in clip.container.demux(clip.stream):
+        num_frames, end, first = 0, 0.0, None
+        for packet in clip.container.demux():
+            if packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index != clip.stream.index:
+                continue
             num_frames += packet.size > 0 and not packet.is_discard
             if first is None:
-                first = next(iter(packet.decode()), None)
+                first = next(iter(clip.stream.decode(packet)), None)
         if first is None:
             raise ClipError(clip.name, _NO_FRAME)
+        _check_end(clip, end)
         orientation = orientation_of(first)
         height, width = upright(np.empty((first.height, first.width)), orientation).shape
         fps = float(clip.stream.average_rate or clip.stream.guessed_rate or 0)
         codec = clip.stream.codec_context.name
         rotation = 90 * orientation.quarter_turns
         return VideoInfo(num_frames, fps, height, width, codec, rotation)
+
+
+def _check_end(clip: _Clip, end: float) -> None:
+    """Refuses Matroska and WebM, which have no count of frames, if they end before they say."""
+    declared = (clip.container.duration or 0) / av.time_base
+    if "matroska" in clip.container.format.name and end < 0.99 * declared - 0.25:
+        problem = f"is truncated: it ends after {end:.1f} of {declared:.1f} seconds"
+        raise ClipError(clip.name, problem)
 
 
 def probe_whole(source: VideoSource, *, name: str | None = None) -> VideoInfo:

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -160,7 +160,7 @@ def _last_block(path: str) -> str:
     return f"last_block{path.removeprefix('blocks')}"
 
 
-def to_ours(reference: dict[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
+def to_ours(reference: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
     """Converts reference arrays to ours, path -> array; names that are absent stay absent."""
     ours: dict[str, np.ndarray] = {}
     for weight in WEIGHTS:
@@ -179,10 +179,12 @@ def to_ours(reference: dict[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.
     return ours
 
 
-def to_reference(ours: dict[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
+def to_reference(ours: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
     """The inverse of `to_ours`, bit for bit."""
     reference = {}
     for weight in WEIGHTS:
+        if weight.paths[0] not in ours:
+            continue
         arrays = [ours[path] for path in weight.paths]
         if "{i}" not in weight.reference:
             reference[weight.reference] = _join(weight, arrays)
@@ -191,7 +193,7 @@ def to_reference(ours: dict[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.
         for i in range(cfg.layers):
             layer = last if i == cfg.layers - 1 else [array[i] for array in arrays]
             reference[weight.reference.format(i=i)] = _join(weight, layer)
-    return {name: reference[name] for name in reference_axes(cfg)}
+    return {name: reference[name] for name in reference_axes(cfg) if name in reference}
 
 
 @dataclasses.dataclass(frozen=True)

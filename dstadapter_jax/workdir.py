@@ -21,6 +21,8 @@ FREE_FIELDS = (
     *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),
     *("wandb_project", "allow_changed"),
 )
+# Of fields that runs of older versions don't know: what these did.
+DEFAULTS = {"data.test_signer": ""}
 
 
 @contextmanager
@@ -71,10 +73,10 @@ def drafts(*paths: pathlib.Path) -> Iterator[list[pathlib.Path]]:
             name.unlink()
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
+def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a file; killed meanwhile, it leaves the old one or the new one, whole."""
     with drafts(path) as (draft,):
-        draft.write_text(text)
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
@@ -98,7 +100,7 @@ def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
 
 def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises ValueError, naming the fields, if a config isn't that of the workdir's checkpoints."""
-    found, wanted = (_flat(json.loads(json.dumps(config))) for config in (saved, asked))
+    found, wanted = (DEFAULTS | _flat(json.loads(json.dumps(config))) for config in (saved, asked))
     differing = {
         field: f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
         for field in sorted(found.keys() | wanted.keys())

@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# As users type it, with shards of two clips.
+# As users type it, with shards of two clips, each of which takes long enough to be interrupted.
 COMMAND = """
-import runpy
-from tfds_builders import clip_builder
+import runpy, time
+from tfds_builders import clip_builder, clip_shards
+from tfds_builders.autsl import index
+index.NUM_CLIPS = {}  # as long as the tests' lists
 clip_builder.CLIPS_PER_SHARD = 2
+encode_clip = clip_shards.encode_clip
+def slowly(*clip):
+    time.sleep(0.03)
+    return encode_clip(*clip)
+clip_shards.encode_clip = slowly
 runpy.run_module("tfds_builders", run_name="__main__", alter_sys=True)
 """
 _LIMIT = (

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
 # Before JAX starts: programs compiled by one test or child process are there for the next.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -18,8 +19,19 @@ from ml_collections import ConfigDict
 from configs import common
 from dstadapter_jax.train import train_and_evaluate
 from tfds_builders import __main__ as tfds_builders
+from tfds_builders.autsl import index as autsl
+from tfds_builders.bukva import index as bukva
 
 SIGNERS, LABELS, TAKES = 5, 3, 3
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_lists() -> Iterator[None]:
+    """Lists of a few clips are as long as they should be."""
+    with pytest.MonkeyPatch.context() as patch:
+        for index in (autsl, bukva):
+            patch.setattr(index, "NUM_CLIPS", {})
+        yield
 
 
 @pytest.fixture(scope="session")

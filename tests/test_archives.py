@@ -63,7 +63,7 @@ def test_some_archives_are_left(tmp_path):
         path.touch()
     zip_file(tmp_path / "in" / "more of it" / "Animals_1of2.zip", {"x": b""})
     message = refused("include/full", tmp_path / "in", tmp_path)
-    assert "4281 clip(s) can't be read" in message
+    assert "4,281 clip(s) can't be read" in message
     assert f"  cd '{tmp_path}/in/more of it' && 7z x Animals_1of2.zip '-o*'" in message
 
 

@@ -106,7 +106,8 @@ from dstadapter_jax.benchmark import program
 from dstadapter_jax.model import ModelConfig
 changes = json.loads(sys.argv[1])
 program.MODELS["vit_b16"] = lambda n, **rest: ModelConfig(**changes | rest)
-setting = program.Setting(batch=16, fsdp=int(sys.argv[2]))
+fsdp = int(sys.argv[2])
+setting = program.Setting(batch=16, mesh=(8 // fsdp, fsdp))
 compiled = program.Program(setting)
 trainable, frozen = compiled._weights[0].trainable, compiled._weights[1]
 sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (trainable, frozen)]
@@ -203,7 +204,10 @@ def test_compilation_and_the_cache(tiny_models, capsys):
     assert events[-1] == "/jax/compilation_cache/cache_hits"
 
 
-@pytest.mark.parametrize("wrong", ["tune", "tune=all", "colour=red", "batch=0", "mode=input"])
+WRONG = ["tune", "tune=all", "colour=red", "batch=0", "mode=input", "mesh=8"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_setting_exits_with_2(wrong):
     with pytest.raises(SystemExit, match="2"):
         command.main(["--mode", "train", "--compare", wrong, "tune=full"])

@@ -16,12 +16,13 @@ import pytest
 from clips import barcoded_frames, write_clip
 from dataset_trees import autsl_source, bukva_rows, put, put_autsl, write_tsv
 
+from dstadapter_jax.report.markup import printable, tag
 from dstadapter_jax.video import ClipError
 from tfds_builders import __main__ as command
 from tfds_builders import clip_examples, clip_shards
+from tfds_builders.autsl import index as autsl
 from tfds_builders.check.charts import MAX_COLUMNS, histogram
 from tfds_builders.check.decoding import check_clip
-from tfds_builders.check.markup import printable, tag
 from tfds_builders.clip_examples import Clip, encode_clip
 from tfds_builders.include import index as include
 from tfds_builders.listing import SPLITS
@@ -351,9 +352,13 @@ def test_balance_and_distributions(source, out, mp4):
     assert report["rotations"] == {"0": {**usual, "train": 3}, "90": one_test}
 
 
-def test_warnings_of_the_lists_are_told(source, out, mp4, capsys):
+def test_lists_that_are_cut_off_are_told(source, out, mp4, capsys, monkeypatch):
+    monkeypatch.setattr(autsl, "NUM_CLIPS", {"test": 3_742})
     make_autsl(source, mp4)
-    _, report = check("autsl", source, out)
+    status, report = check("autsl", source, out)
+    assert (status, report["splits"]["test"]["not_named"]) == (1, 3_741)
+    (error,) = texts(report, "error")
+    assert error.startswith("test: 3,741 unlisted clip(s), 99.97% of the split; 0.50% may be")
     warning = "test: 1 clips listed, 3,742 in the official split"
     assert warning in report["warnings"]
     assert f"warning: {warning}\n" in capsys.readouterr().out

@@ -26,7 +26,6 @@ NUM_CLIPS, SPLIT_SIZES = 40, [28, 4, 8]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Clips that take long enough to be interrupted, some 20 ms each."""
     folder = tmp_path_factory.mktemp("recordings")
     for i in range(NUM_CLIPS):
         path = folder / "ab"[i % 2] / f"{i:02}.mp4"

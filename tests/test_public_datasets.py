@@ -19,8 +19,10 @@ from clips import read_barcode
 from dataset_trees import COLUMNS, LETTERS, autsl_source, bukva_rows, put, put_autsl, write_tsv
 from tensorflow_datasets.core.dataset_metadata import valid_tags
 
+from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
+from dstadapter_jax.results import LeftOut
 from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, public_dataset
 from tfds_builders.autsl import index as autsl
@@ -233,7 +235,8 @@ def test_autsl_names():
     assert (names[0], names[225]) == ("abla (sister)", "zor (difficult)")
 
 
-def test_autsl_tells_unusual_lists(tmp_path):
+def test_autsl_tells_unusual_lists(tmp_path, monkeypatch):
+    monkeypatch.setattr(autsl, "NUM_CLIPS", {"train": 28_142, "validation": 4_418, "test": 3_742})
     autsl_source(tmp_path)
     put(tmp_path, ["train/signer0_sample9_color.mp4", "train/signer0_sample1_depth.mp4"])
     listing = autsl.read(tmp_path, list(files_below(tmp_path)))
@@ -243,6 +246,7 @@ def test_autsl_tells_unusual_lists(tmp_path):
         "validation: 1 clips listed, 4,418 in the official split",
         "test: 1 clips listed, 3,742 in the official split",
     ]
+    assert listing.not_named == {"train": 28_140, "validation": 4_417, "test": 3_741}
     assert listing.unlisted == ["train/signer0_sample9_color.mp4"]
 
 
@@ -300,7 +304,8 @@ def test_bukva_names_are_in_order_of_code_point():
     assert bukva.label_names(upstream=True) == ["no_event", *LETTERS]
 
 
-def test_bukva_splits_share_no_user(tmp_path):
+def test_bukva_splits_share_no_user(tmp_path, monkeypatch):
+    monkeypatch.setattr(bukva, "NUM_CLIPS", {"train": 3_097, "test": 660})
     write_tsv(tmp_path, bukva_rows())
     names = [f"trimmed/{row[0]}" for row in bukva_rows()]
     listing = read_bukva(tmp_path, names=names)
@@ -315,6 +320,7 @@ def test_bukva_splits_share_no_user(tmp_path):
         "train: 528 clips listed, 3,097 in the official split",
         "test: 132 clips listed, 660 in the official split",
     ]
+    assert listing.not_named == {"train": 3_097 - 528, "validation": 0, "test": 660 - 132}
 
 
 def test_bukva_tells_users_of_both_official_splits(tmp_path):
@@ -623,12 +629,12 @@ def test_few_unusable_clips_are_left_out_and_named(tmp_path, clip_files, monkeyp
     assert list(reasons) == ["signer0_sample2", "signer0_sample5"]
     assert "is not a video, is damaged" in reasons["signer0_sample5"]
     printed = capsys.readouterr().out
-    left_out = "2 left out (missing or damaged: see metadata.json)"
+    left_out = "2 left out (missing, damaged or on no list: see metadata.json)"
     assert f"train: 3 clips, signers: 1, {left_out}" in printed
     # A damaged clip shows no sign: its label is among those that the split has no clip of.
     names = autsl.label_names()
     assert stored["missing_labels"]["train"] == sorted({*names} - {names[i] for i in (1, 3, 4)})
-    assert names[5] in printed.partition("no clip of: ")[2].splitlines()[0]
+    assert f"no clip of 223 labels: {', '.join([names[0], *names[2:3], *names[5:8]])}, …" in printed
 
 
 def test_clips_on_no_list_are_named(tmp_path, clip_files, caplog):
@@ -648,6 +654,24 @@ def test_archives_are_looked_for_only_when_clips_are_missing(tmp_path, clip_file
     put(source, ["train.zip"])
     monkeypatch.setattr(public_dataset, "unpack_hint", lambda files: pytest.fail("looked"))
     build("autsl/rgb", source, tmp_path / "out")
+
+
+def test_a_cut_off_label_file(tmp_path, clip_files, monkeypatch, caplog):
+    """Of five training clips it names four; a fifth of the split is lacking."""
+    monkeypatch.setattr(autsl, "NUM_CLIPS", {"train": 5, "validation": 1, "test": 1})
+    source, out = tmp_path / "AUTSL", tmp_path / "out"
+    autsl_of(source, clip_files, 5)
+    labels = source / "train_labels.csv"
+    labels.write_text("".join(labels.read_text().splitlines(keepends=True)[:4]))
+    with pytest.raises(ValueError, match=r"(?s)1 clips of train are on no list.*1 of 5 in train"):
+        build("autsl/rgb", source, out, "--max_missing", "0.19")
+    build("autsl/rgb", source, out, "--max_missing", "0.2")
+    assert "train: 4 clips listed, 5 in the official split" in caplog.text
+    assert "1 clip(s) are on no list, and left out: signer0_sample5_color.mp4" in caplog.text
+    dataset = open_dataset("autsl/rgb", str(out))
+    assert LeftOut.of(dataset, "train").not_named == 1
+    with pytest.raises(ValueError, match="1 of 5 in train"):  # of what was built before, too
+        build("autsl/rgb", source, out, "--max_missing", "0.1")
 
 
 @pytest.mark.parametrize("options", [["--max_missing", "0.39"], []])

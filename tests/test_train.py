@@ -20,14 +20,16 @@ from flax import nnx
 from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights, input_pipeline
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.damage import CheckpointError
-from dstadapter_jax.evaluate import Scores, evaluate
+from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
 from dstadapter_jax.recogniser import Recogniser, build_model
 from dstadapter_jax.run import Run
 from dstadapter_jax.run_log import MetricsLog
+from dstadapter_jax.scores import Scores
 from dstadapter_jax.train import train_and_evaluate
+from dstadapter_jax.weight_files import WeightsError
 from dstadapter_jax.workdir import hold_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -193,13 +195,13 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
     assert not np.array_equal(after["cls_head.fc_cls.weight"], start["cls_head.fc_cls.weight"])
 
     moved = weights.rename(tmp_path / "moved.npz")
-    with pytest.raises(CheckpointError, match=r"clip\.npz: expected .* SHA-256 .* --backbone FILE"):
+    with pytest.raises(WeightsError, match=r"clip\.npz: expected .* SHA-256 .* --backbone FILE"):
         Recogniser.load(tmp_path / "run")
     Recogniser.load(tmp_path / "run", backbone=str(moved))
     config.pretrained = str(moved)
     train_and_evaluate(config, tmp_path / "run")  # the same file elsewhere is the same run
     np.savez(moved, other=np.zeros(1))
-    with pytest.raises(CheckpointError, match=r"expected the backbone .* SHA-256 .* --backbone"):
+    with pytest.raises(WeightsError, match=r"expected the backbone .* SHA-256 .* --backbone"):
         Recogniser.load(tmp_path / "run", backbone=str(moved))
 
 

@@ -352,6 +352,16 @@ def test_damaged_clips_decode_or_give_clip_error(tmp_path, name):
     assert set(outcomes) == {"read", "refused"}  # the damage is neither too mild nor too harsh
 
 
+@pytest.mark.parametrize(("name", "codec"), [("cut.mkv", "libx264"), ("cut.webm", "libvpx-vp9")])
+def test_matroska_that_ends_too_early(tmp_path, name, codec):
+    path = tmp_path / name
+    write_clip(path, barcoded_frames(60, 64, 64), codec=codec)
+    assert probe(path).num_frames == 60
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ClipError, match=r"is truncated: it ends after [01]\.\d of 2\.0 seconds"):
+        probe(path)
+
+
 # Threads and leaks
 
 

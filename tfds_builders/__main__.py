@@ -27,6 +27,7 @@ from tfds_builders.check import command as check
 from tfds_builders.clip_shards import FULL_DISK, LeftOut
 from tfds_builders.datasets import DATASETS
 from tfds_builders.public_dataset import MAX_MISSING
+from tfds_builders.sources import first_names
 from tfds_builders.staging import Staging
 
 OPTIONS = ("data_dir", "manual_dir", "overwrite", "beam_pipeline_options")
@@ -113,7 +114,7 @@ def _check_bound(info: tfds.core.DatasetInfo, options: Mapping[str, Any]) -> Non
     if "max_missing" in options:
         missing = info.metadata["missing"]
         to_find = {s: len(missing[s]) + found.num_examples for s, found in info.splits.items()}
-        left_out = LeftOut(to_find, options["max_missing"])
+        left_out = LeftOut(to_find, options["max_missing"], info.metadata.get("not_named", {}))
         left_out.reasons = missing
         left_out.check()
 
@@ -170,12 +171,13 @@ def _summary(builder: tfds.core.DatasetBuilder) -> str:
     for split, info in builder.info.splits.items():
         signers = len(metadata["signers"][split]) or "unknown"
         line = f"  {split}: {info.num_examples} clips, signers: {signers}"
-        if missing_clips := metadata.get("missing", {}).get(split):
-            line += f", {len(missing_clips)} left out (missing or damaged: see metadata.json)"
+        left_out = len(metadata.get("missing", {}).get(split, ()))
+        if left_out := left_out + metadata.get("not_named", {}).get(split, 0):
+            line += f", {left_out} left out (missing, damaged or on no list: see metadata.json)"
         if never := metadata.get("never_published", {}).get(split):
             line += f", {len(never)} listed but never published"
         if missing := metadata["missing_labels"][split]:
-            line += f", no clip of: {', '.join(missing)}"
+            line += f", no clip of {len(missing)} labels: {first_names(missing)}"
         lines.append(line)
     lines += [f"splits: {metadata['split_method']}", f"dataset: {builder.data_dir}"]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import tensorflow_datasets as tfds
@@ -31,10 +32,10 @@ _Result = TypeVar("_Result")
 class UnusableClipsError(ValueError):
     """Clips that are missing or can't be decoded: one error for all of a dataset's."""
 
-    def __init__(self, reasons: Sequence[str], advice: str):
+    def __init__(self, count: int, reasons: Sequence[str], advice: str):
         lines = "\n".join(f"  {reason}" for reason in reasons)
         super().__init__(
-            f"{len(reasons)} clip(s) can't be read, so nothing was built:\n{lines}\n{advice}"
+            f"{count:,} clip(s) can't be read, so nothing was built:\n{lines}\n{advice}"
         )
 
 
@@ -44,32 +45,54 @@ class LeftOut:
     Attributes:
       reasons: for each split, the clips' ids, each with what is wrong with it.
       labels: for each split, the same ids, each with the name of its label.
+      signers: for each split, the same ids, each with its signer, '' where unknown.
+      not_named: for each split that has such clips, how many of them no list names, officially
+        its own.
     """
 
-    def __init__(self, num_listed: Mapping[str, int], max_share: float):
-        """Takes the number of clips that each split should have, and the share it may lack."""
+    def __init__(
+        self,
+        num_listed: Mapping[str, int],
+        max_share: float,
+        not_named: Mapping[str, int] = MappingProxyType({}),
+    ):
+        """Takes the number of listed clips in each split, and the share that it may lack."""
         self.reasons: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self.labels: dict[str, dict[str, str]] = {split: {} for split in num_listed}
+        self.signers: dict[str, dict[str, str]] = {split: {} for split in num_listed}
+        self.not_named = dict(not_named)
         self._num_listed, self._max_share = num_listed, max_share
 
-    def add(self, split: str, clip_id: str, label: str, reason: str) -> None:
+    def add(self, split: str, clip_id: str, label: str, signer: str, reason: str) -> None:
         """Leaves a clip out."""
-        self.reasons[split][clip_id], self.labels[split][clip_id] = reason, label
+        self.reasons[split][clip_id] = reason
+        self.labels[split][clip_id], self.signers[split][clip_id] = label, signer
+
+    def within_bound(self, split: str) -> bool:
+        """Whether a split lacks no more than it may."""
+        return self._count(split) <= self._max_share * self._total(split)
+
+    def _count(self, split: str) -> int:
+        return len(self.reasons[split]) + self.not_named.get(split, 0)
+
+    def _total(self, split: str) -> int:
+        return self._num_listed[split] + self.not_named.get(split, 0)
 
     def check(self) -> None:
         """Raises UnusableClipsError, which names every clip, if a split lacks too many."""
-        counts = {split: len(reasons) for split, reasons in self.reasons.items()}
-        if all(n <= self._max_share * self._num_listed[split] for split, n in counts.items()):
+        if all(self.within_bound(split) for split in self.reasons):
             return
+        counts = {split: self._count(split) for split in self.reasons if self._count(split)}
         advice = "Replace these files, or remove them (and their rows, if a CSV lists them)."
         if self._max_share:
-            lacking = [f"{n:,} of {self._num_listed[s]:,} in {s}" for s, n in counts.items() if n]
+            lacking = [f"{n:,} of {self._total(s):,} in {s}" for s, n in counts.items()]
             advice = (
                 f"That is {', '.join(lacking)}; of each split {self._max_share:.3%} may be left "
                 "out. Get these files (again), or give a higher --max_missing."
             )
         every = [f"{i}: {why}" for reasons in self.reasons.values() for i, why in reasons.items()]
-        raise UnusableClipsError(sorted(every), advice)
+        short = [f"{n:,} clips of {s} are on no list" for s, n in self.not_named.items() if n]
+        raise UnusableClipsError(sum(counts.values()), [*short, *sorted(every)], advice)
 
 
 @dataclasses.dataclass(frozen=True)

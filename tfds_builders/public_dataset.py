@@ -21,7 +21,6 @@ from tfds_builders.listing import Listing
 from tfds_builders.sources import SourceError, files_below, root_above, unlisted_warnings
 
 MAX_MISSING = 0.005  # of a split's listed clips
-NO_FILE = "no such file"
 
 _log = logging.getLogger(__name__)
 
@@ -139,18 +138,17 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
             num_listed=listing.num_listed(),
             never_published=listing.never_published,
             unlisted=listing.unlisted,
+            not_named=listing.not_named,
             # These grow while the clips are decoded, and are written after.
             missing=left_out.reasons,
             left_out_labels=left_out.labels,
+            left_out_signers=left_out.signers,
         )
         return listing.found, left_out
 
     def _left_out(self, listing: Listing) -> clip_shards.LeftOut:
-        """The clips without a file; raises before hours of decoding if too many already."""
-        left_out = clip_shards.LeftOut(listing.num_to_find(), self._max_missing)
-        for split, labels in listing.missing.items():
-            for clip_id, label in labels.items():
-                left_out.add(split, clip_id, label, NO_FILE)
+        """The clips without a file or row; raises before hours of decoding if too many already."""
+        left_out = listing.left_out(self._max_missing)
         try:
             left_out.check()
         except clip_shards.UnusableClipsError as error:

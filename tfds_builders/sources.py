@@ -100,15 +100,6 @@ def by_key(
     return found
 
 
-def count_warnings(listed: Mapping[str, int], official: Mapping[str, int]) -> list[str]:
-    """Tells the splits whose lists are not as long as the official ones."""
-    return [
-        f"{split}: {listed.get(split, 0):,} clips listed, {count:,} in the official split"
-        for split, count in official.items()
-        if listed.get(split, 0) != count
-    ]
-
-
 def unlisted(folder: Path, found: Mapping[_Key, Path], listed: Container[_Key]) -> list[str]:
     """Clips, as `by_key` gives them, that no list names: their paths in the folder."""
     strange = (path for key, path in found.items() if key not in listed)

@@ -33,6 +33,14 @@ def _count(text: str) -> int:
     return count
 
 
+def _mesh(text: str) -> tuple[int, int]:
+    """Devices along `data` and `fsdp`; for `argparse`."""
+    data, _, fsdp = text.partition("x")
+    if not (data.isdecimal() and fsdp.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected DATAxFSDP, such as 4x2, got {text!r}")
+    return int(data), int(fsdp)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.benchmark", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -43,7 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tune", choices=TUNES, default=Setting.tune)
     parser.add_argument("--remat", choices=REMAT_POLICIES, default=Setting.remat)
     parser.add_argument("--dtype", choices=COMPUTE_DTYPES, help="float32 on CPUs, else bfloat16")
-    parser.add_argument("--fsdp", type=_count, default=1, help="devices that share the weights")
+    parser.add_argument(
+        "--mesh",
+        type=_mesh,
+        default=Setting.mesh,
+        metavar="DATAxFSDP",
+        help="devices along each axis, such as 4x2; all along data unless told",
+    )
     parser.add_argument(
         "--compare",
         nargs=2,

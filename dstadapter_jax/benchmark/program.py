@@ -51,7 +51,7 @@ class Setting:
         tune: What is trained: `adapter`, `head` or `full`.
         remat: What the backward pass recomputes.
         dtype: Of the products.
-        fsdp: Devices along the mesh's axis `fsdp`; the others are along `data`.
+        mesh: Devices along its axes `data` and `fsdp`; -1 = all that are left.
     """
 
     model: str = "vit_b16"
@@ -60,7 +60,7 @@ class Setting:
     tune: str = "adapter"
     remat: str = ModelConfig.remat
     dtype: str = "float32"
-    fsdp: int = 1
+    mesh: tuple[int, int] = (-1, 1)
 
     @property
     def config(self) -> ModelConfig:
@@ -81,7 +81,7 @@ class Program:
     """
 
     def __init__(self, setting: Setting):
-        self.setting, self._mesh = setting, make_mesh(-1, setting.fsdp)
+        self.setting, self._mesh = setting, make_mesh(*setting.mesh)
         self._optimizer = make_optimizer(LEARNING_RATE, WEIGHT_DECAY, setting.tune)
         model = nnx.eval_shape(lambda: DSTAdapter(setting.config, rngs=nnx.Rngs(0)))
         graphdef, trainable, frozen = partition(model, setting.tune)

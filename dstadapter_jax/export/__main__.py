@@ -1,18 +1,23 @@
-"""Exports a trained recogniser: `python -m dstadapter_jax.export KIND …`.
+"""Takes a trained recogniser elsewhere: `python -m dstadapter_jax.export KIND …`.
 
-    stablehlo  one program with its weights, which JAX runs without this project
-    onnx       the same for ONNX Runtime, in Python, other languages and browsers
-
-`python -m dstadapter_jax.export KIND --help` tells the rest, docs/leaving_python.md what for.
+adapter    what was trained, in one small file for `--adapter`, with a model card
+push       that file and its card to the Hugging Face hub
+stablehlo  a program for JAX, PJRT and IREE, on CPUs, GPUs and TPUs
+onnx       a program for ONNX Runtime and its kin, on servers, phones and in browsers
 """
 
 import argparse
 import sys
 
 from dstadapter_jax.command import main_with_messages
-from dstadapter_jax.export import onnx_program, stablehlo_program
+from dstadapter_jax.export import adapter, onnx_program, push, stablehlo_program
 
-KINDS = {"stablehlo": stablehlo_program.main, "onnx": onnx_program.main}
+KINDS = {
+    "adapter": adapter.main,
+    "push": push.main,
+    "stablehlo": stablehlo_program.main,
+    "onnx": onnx_program.main,
+}
 
 
 def main(argv: list[str]) -> int:

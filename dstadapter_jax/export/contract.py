@@ -1,12 +1,14 @@
 """What to know to run an exported program without this project: how a video becomes its input."""
 
-import pathlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from dstadapter_jax.adapter_fields import portable
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import IMAGE_MEAN, IMAGE_STD
+from dstadapter_jax.recogniser import Recogniser
 
 VERSION = 1  # raised when a field changes its meaning
 SIZES = ("patch_size", "width", "layers", "heads", "spatial_kernel")
@@ -15,7 +17,7 @@ INPUT, OUTPUT = "views", "probabilities"
 
 def make_contract(
     cfg: ModelConfig,
-    trained: Mapping[str, Any],
+    recogniser: Recogniser,
     program: Mapping[str, Any],
     check: Mapping[str, Any],
     packages: Sequence[str],
@@ -24,12 +26,12 @@ def make_contract(
 
     Args:
         cfg: Of the program.
-        trained: A checkpoint's metadata, with its `step`.
+        recogniser: What was exported.
         program: Which file it is, and of which format.
         check: How far the program was from the model, on what.
         packages: Whose versions to tell.
     """
-    side, config = cfg.input_resolution, trained["config"]
+    side, config, backbone = cfg.input_resolution, recogniser.config, recogniser.backbone
     return {
         "contract_version": VERSION,
         "program": {**program, "dtype": cfg.dtype},
@@ -45,16 +47,16 @@ def make_contract(
             "shape": ["batch", cfg.num_classes],
             "axes": ["view", "label"],
         },
-        "labels": trained["label_names"],
+        "labels": list(recogniser.label_names),
         "preprocessing": preprocessing_fields(cfg),
         "preprocessing_in_words": _in_words(cfg),
         "model": {name: getattr(cfg, name) for name in SIZES},
-        "backbone": _identity(trained["backbone"]),
+        "backbone": {**dataclasses.asdict(backbone), "source": portable(backbone.source)},
         "training": {
             "dataset": config["data"]["name"],
             "tune": config["tune"],
             "dtype": config["model"]["dtype"],
-            "step": trained["step"],
+            "step": recogniser.step,
         },
         "versions": {name: metadata.version(name) for name in packages},
         "check": dict(check),
@@ -104,11 +106,3 @@ def _in_words(cfg: ModelConfig) -> list[str]:
         " values 0 to 255. The program normalises them itself.",
         "The program gives each view's probabilities. The video's are their mean over the three.",
     ]
-
-
-def _identity(backbone: Mapping[str, str]) -> dict[str, str]:
-    """Which backbone it was; of a path only the name, since the rest is this machine's affair."""
-    source = backbone["source"]
-    if not source.startswith("hf:"):
-        source = pathlib.PurePath(source).name
-    return {**backbone, "source": source}

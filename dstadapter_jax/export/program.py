@@ -1,6 +1,7 @@
 """What exports of a whole program share: the model in float32, the check on clips, the contract."""
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -17,9 +18,9 @@ from dstadapter_jax.command import expanded_path
 from dstadapter_jax.export.contract import make_contract
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.model import DSTAdapter
-from dstadapter_jax.predict import read_views
-from dstadapter_jax.recogniser import load_trained, preprocess_config, view_probabilities
-from dstadapter_jax.sharding import make_mesh
+from dstadapter_jax.predict import read_clip
+from dstadapter_jax.recogniser import Recogniser, view_probabilities
+from dstadapter_jax.recogniser_arguments import add_arguments, load_recogniser, parse
 from dstadapter_jax.workdir import drafts
 
 MOST_BYTES = 2**31 - 2**24  # flatbuffers and protocol buffers end at 2 GiB; the rest is structure
@@ -57,14 +58,15 @@ def export_program(program: Format, description: str, argv: list[str]) -> int:
     contract_path = args.output.with_name(args.output.name + ".json")
     with drafts(args.output, contract_path) as (program_file, contract_file):
         _write(args.output, program_file, b"")  # whether it can be written, before any work
-        model, trained = _load(args)
-        clips = list(_reference_clips(args.videos, args.data_dir, trained["config"]))
+        recogniser = load_recogniser(args)
+        model = _in_float32(recogniser.model)
+        clips = list(_reference_clips(args.videos, args.data_dir, recogniser))
         content, facts = program.build(model)
         _write(args.output, program_file, content)
         check = _check(args.output, model, program.load(program_file), clips)
         sha256 = hashlib.sha256(content).hexdigest()
         facts = {"file": args.output.name, "kind": program.kind, "sha256": sha256} | facts
-        contract = make_contract(model.cfg, trained, facts, check, program.packages)
+        contract = make_contract(model.cfg, recogniser, facts, check, program.packages)
         text = json.dumps(contract, indent=2, ensure_ascii=False) + "\n"
         _write(contract_path, contract_file, text.encode())
     files = {"program": str(args.output), "contract": str(contract_path), "bytes": len(content)}
@@ -78,28 +80,26 @@ def _parse(kind: str, description: str, argv: list[str]) -> argparse.Namespace:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
+    add_arguments(parser)
     parser.add_argument("-o", "--output", type=expanded_path, required=True, metavar="FILE")
-    parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
-    parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
     parser.add_argument("--data_dir", default="", help="where the dataset is, if it has moved")
     parser.add_argument("videos", nargs="*", metavar="VIDEO", help="to check the program on")
-    return parser.parse_args(argv)
+    return parse(parser, argv)
 
 
-def _load(args: argparse.Namespace) -> tuple[DSTAdapter, dict[str, Any]]:
-    """The model in float32, its weights as NumPy arrays; the checkpoint's metadata and `step`."""
-    # Whatever the run's products were in: many runtimes lack bfloat16, and CPUs are slow in it.
-    model, step, metadata = load_trained(
-        args.workdir, args.step, args.backbone, make_mesh(), dtype="float32"
-    )
-    graphdef, state = nnx.split(model)
-    weights = jax.tree.map(np.asarray, state)
+def _in_float32(model: DSTAdapter) -> DSTAdapter:
+    """The model computing in float32, its weights as NumPy arrays.
+
+    Whatever training's products were in: many runtimes lack bfloat16, and CPUs are slow in it.
+    """
+    cfg = dataclasses.replace(model.cfg, dtype="float32")
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0))))
+    weights = jax.tree.map(np.asarray, nnx.state(model))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(weights))
     if size > MOST_BYTES:
         most = f"{MOST_BYTES / 1e9:.1f} GB, the most that such a file can hold"
-        raise ValueError(f"{args.workdir}: expected weights of {most}, found {size / 1e9:.1f} GB.")
-    return nnx.merge(graphdef, weights), metadata | {"step": step}
+        raise ValueError(f"expected weights of {most}, found {size / 1e9:.1f} GB.")
+    return nnx.merge(graphdef, weights)
 
 
 def _write(path: pathlib.Path, draft: pathlib.Path, content: bytes | bytearray) -> None:
@@ -115,14 +115,14 @@ def _write(path: pathlib.Path, draft: pathlib.Path, content: bytes | bytearray) 
 
 
 def _reference_clips(
-    videos: list[str], data_dir: str, config: dict[str, Any]
+    videos: list[str], data_dir: str, recogniser: Recogniser
 ) -> Iterator[np.ndarray]:
     """Views `(V, T, R, R, 3)` of each clip to check on: of these videos, or of validation clips."""
-    cfg, decoder, data = preprocess_config(config), config["data"]["decoder"], config["data"]
     if videos:
         for video in videos:
-            yield read_views(video, cfg, decoder)[0]
+            yield read_clip(recogniser, video).views
         return
+    data = recogniser.config["data"]
     try:
         source = open_dataset(data["name"], data_dir or data["dir"]).source("validation")
     except ValueError as error:
@@ -131,7 +131,7 @@ def _reference_clips(
             " name video files to check it on: … -o FILE VIDEO …"
         ) from error
     for place in np.unique(np.linspace(0, len(source) - 1, NUM_CLIPS).round().astype(int)):
-        yield example_views(source[place], cfg, decoder, "test", None)[0]
+        yield example_views(source[place], recogniser.preprocess, data["decoder"], "test", None)[0]
 
 
 def _check(

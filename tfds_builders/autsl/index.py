@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
-from tfds_builders.sources import SourceError, by_key, count_warnings, unlisted
+from tfds_builders.sources import SourceError, by_key, unlisted
 
 CLASSES = Path(__file__).with_name("SignList_ClassId_TR_EN.csv")
 # The official ones and those of copies; each may lie in any folder.
@@ -58,7 +58,7 @@ def read(folder: Path, files: Sequence[Path]) -> Listing:
         signer = _signer(clip)
         path = videos.get(clip)
         listing.add(_SPLIT_OF[signer], clip, path, names[label], signer=str(signer))
-    listing.warnings += count_warnings(listing.num_listed(), NUM_CLIPS)
+    listing.compare(listing.num_listed(), NUM_CLIPS)
     listing.unlisted = unlisted(folder, videos, labels)
     return listing
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path, PurePath
 
 from tfds_builders.listing import Listing
-from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, by_key, count_warnings, unlisted
+from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, by_key, unlisted
 
 CLASS_IDS = Path(__file__).with_name("class_ids.json")
 ANNOTATIONS = "annotations.tsv"
@@ -71,7 +71,7 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
     if users:
         listing.warnings.append(f"{len(users)} user(s) are in train and in test, officially none")
     counts = Counter("train" if row.train else "test" for row in rows)
-    listing.warnings += count_warnings(counts, NUM_CLIPS)
+    listing.compare(counts, NUM_CLIPS)
     return listing
 
 

@@ -1,26 +1,9 @@
 """The few sentences that matter most of a report."""
 
-import dataclasses
 from collections.abc import Iterator
 
+from dstadapter_jax.report.markup import ERROR, LEVELS, NOTE, WARNING, Finding
 from tfds_builders.check.report import Report
-
-ERROR, WARNING, NOTE = LEVELS = ("error", "warning", "note")
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """A sentence on what was found.
-
-    Attributes:
-      level: `error` if it prevents a build, `warning` if results could suffer, else `note`.
-      text: what, how much, and what to do.
-      section: of the page, where the details are.
-    """
-
-    level: str
-    text: str
-    section: str
 
 
 def findings(report: Report) -> list[Finding]:
@@ -32,7 +15,11 @@ def findings(report: Report) -> list[Finding]:
 
 def _left_out(report: Report) -> Iterator[Finding]:
     for name, split in report.splits.items():
-        parts = {"missing": len(split.missing), "unreadable": len(split.unreadable)}
+        parts = {
+            "missing": len(split.missing),
+            "unreadable": len(split.unreadable),
+            "unlisted": split.not_named,
+        }
         what = " and ".join(f"{count:,} {kind}" for kind, count in parts.items() if count)
         what = f"{name}: {what} clip(s), {split.share_left_out:.2%} of the split"
         if not split.within_bound:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from tfds_builders.check.decoding import CheckedClip
-from tfds_builders.clip_shards import LeftOut, UnusableClipsError
 from tfds_builders.listing import SPLITS, Listing
-from tfds_builders.public_dataset import NO_FILE
 
 Counts = dict[str, dict[str, int]]  # a value, and the clips of each split that have it
 
@@ -33,6 +31,7 @@ class SplitReport:
       found: those whose file is there.
       usable: those that a build would hold.
       never_published: ids of those that nobody can have.
+      not_named: official clips of the split that the lists don't name.
       missing, unreadable: those that a build would leave out.
       within_bound: whether these are few enough.
       signers: number of signers known.
@@ -44,6 +43,7 @@ class SplitReport:
     found: int
     usable: int
     never_published: list[str]
+    not_named: int
     missing: list[Unusable]
     unreadable: list[Unusable]
     within_bound: bool
@@ -53,9 +53,9 @@ class SplitReport:
 
     @property
     def share_left_out(self) -> float:
-        """Missing and unreadable clips among those that exist."""
-        left_out = len(self.missing) + len(self.unreadable)
-        return left_out / max(self.listed - len(self.never_published), 1)
+        """Clips on no list, missing and unreadable ones among those that exist."""
+        left_out = self.not_named + len(self.missing) + len(self.unreadable)
+        return left_out / max(self.not_named + self.listed - len(self.never_published), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,11 @@ def _split_report(
 ) -> SplitReport:
     here = [one for one in checked if one.split == split]
     usable = [one for one in here if not one.reason]
-    missing = [Unusable(i, "", label, NO_FILE) for i, label in listing.missing[split].items()]
+    left_out = listing.left_out(max_missing)
+    missing = [
+        Unusable(clip_id, "", left_out.labels[split][clip_id], reason)
+        for clip_id, reason in left_out.reasons[split].items()
+    ]
     unreadable = [
         Unusable(
             id=one.clip.id,
@@ -174,30 +178,21 @@ def _split_report(
         for one in here
         if one.reason
     ]
-    to_find = listing.num_to_find()[split]
+    for one in unreadable:
+        left_out.add(split, one.id, one.label, "", one.reason)
     return SplitReport(
         listed=listing.num_listed()[split],
         found=len(here),
         usable=len(usable),
         never_published=listing.never_published[split],
+        not_named=listing.not_named[split],
         missing=missing,
         unreadable=unreadable,
-        within_bound=_within_bound(to_find, [*missing, *unreadable], max_missing),
+        within_bound=left_out.within_bound(split),
         signers=len({one.clip.signer for one in usable} - {""}),
         absent_labels=sorted(set(labels) - {one.clip.label for one in usable}, key=labels.index),
         one_frame=[one.clip.id for one in usable if one.num_frames == 1],
     )
-
-
-def _within_bound(num_clips: int, unusable: Iterable[Unusable], max_missing: float) -> bool:
-    """Asks what building asks."""
-    left_out = LeftOut({"": num_clips}, max_missing)
-    left_out.reasons[""] = {one.id: one.reason for one in unusable}
-    try:
-        left_out.check()
-    except UnusableClipsError:
-        return False
-    return True
 
 
 def _same_content(usable: Iterable[CheckedClip]) -> list[list[Copy]]:

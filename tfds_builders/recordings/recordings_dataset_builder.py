@@ -64,4 +64,4 @@ class Builder(ClipDatasetBuilder):
         labels = sorted({clip.label for clips in listing.found.values() for clip in clips})
         self.info.features["label"].names = labels
         self.info.metadata["split_method"] = listing.split_method
-        return listing.found, LeftOut(listing.num_listed(), max_share=0)
+        return listing.found, listing.left_out(max_share=0)

@@ -1,0 +1,176 @@
+"""What a run has trained as one file: `python -m dstadapter_jax.export adapter --workdir DIR …`.
+
+Writes the adapter file, and a model card beside it, `signs.md` for `signs.safetensors`, to read, to
+edit and to publish. The last line on stdout is one JSON object.
+"""
+
+import argparse
+import json
+import logging
+import pathlib
+import re
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from flax.traverse_util import flatten_dict
+
+from dstadapter_jax.adapter_fields import SHAREABLE, portable
+from dstadapter_jax.adapter_file import DTYPES, Adapter, write_adapter
+from dstadapter_jax.backbone import Backbone
+from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.clip_dataset import SPLITS
+from dstadapter_jax.command import expanded_path
+from dstadapter_jax.export.model_card import model_card
+from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.model_config import ModelConfig
+from dstadapter_jax.optimizer import partition
+from dstadapter_jax.sharding import make_mesh, replicated
+from dstadapter_jax.weight_names import to_reference
+from dstadapter_jax.workdir import write_whole
+
+logger = logging.getLogger(__name__)
+
+METRICS = ("top1", "top5", "mean_class_accuracy", "num_clips", "views")  # of eval_SPLIT.json
+
+
+def collect(
+    workdir: pathlib.Path, which: str = "best", licence: str = "", language: str = ""
+) -> tuple[Adapter, dict[str, np.ndarray]]:
+    """What an adapter file of a run's checkpoint says and holds; the backbone isn't needed.
+
+    Args:
+        workdir: The run's.
+        which: `best` by validation top-1, `last`, or a step.
+        licence: Of the weights.
+        language: Of the signs.
+
+    Raises:
+        CheckpointError: No such checkpoint.
+        ValueError: The run's weights are no adapter's.
+    """
+    with Checkpointer(workdir, read_only=True) as checkpoints:
+        step = checkpoints.find_step(which)
+        metadata = checkpoints.metadata(step)
+        _check_shareable(workdir, metadata)
+        config = metadata["config"]
+        cfg = ModelConfig(**config["model"])
+        trained = checkpoints.restore_trainable(step, _shapes(cfg, config["tune"]))
+        validation = checkpoints.metrics(step)
+    adapter = Adapter(
+        label_names=tuple(metadata["label_names"]),
+        config=_config(config),
+        backbone=_portable(Backbone(**metadata["backbone"])),
+        step=step,
+        metrics=_metrics(workdir, step, validation),
+        training=_training(metadata),
+        licence=licence,
+        language=language,
+    )
+    flat = flatten_dict(jax.device_get(trained), sep="/")
+    return adapter, to_reference(flat, cfg)
+
+
+def _check_shareable(workdir: pathlib.Path, metadata: dict[str, Any]) -> None:
+    tune = metadata["config"]["tune"]
+    if tune not in SHAREABLE:
+        raise ValueError(
+            f"{workdir}: tune={tune} has trained the whole tower, and an adapter file holds what"
+            f" belongs to a frozen one. Expected a run with tune={' or '.join(SHAREABLE)}."
+        )
+    if not metadata["backbone"]["source"]:
+        raise ValueError(
+            f"{workdir}: this run's backbone was drawn at random, and nobody else has it. Expected"
+            " a run with config.pretrained."
+        )
+
+
+def _shapes(cfg: ModelConfig, tune: str) -> dict:
+    model = nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0)))
+    everywhere = replicated(make_mesh())
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+        partition(model, tune)[1],
+    )
+
+
+def _config(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a recogniser needs, and none that tells of the machine it was trained on."""
+    kept = {name: config[name] for name in ("model", "preprocess", "tune", "resize_positions")}
+    return kept | {"data": {name: config["data"][name] for name in ("name", "decoder")}}
+
+
+def _portable(backbone: Backbone) -> Backbone:
+    return Backbone(portable(backbone.source), backbone.revision, backbone.sha256)
+
+
+def _metrics(
+    workdir: pathlib.Path, step: int, validation: dict[str, float] | None
+) -> dict[str, dict[str, Any]]:
+    """By split, what `evaluate` wrote of this checkpoint; else of validation what training saw."""
+    metrics = {}
+    if validation is not None:
+        in_training = {name.removeprefix("val_"): value for name, value in validation.items()}
+        metrics["validation"] = in_training | {"views": "1 crop x 1 clip"}
+    for split in SPLITS:
+        path = workdir / f"eval_{split}.json"
+        if not path.exists():
+            continue
+        results = json.loads(path.read_text())
+        if results["step"] != step:
+            logger.warning("%s is of step %d, not of %d: left out", path, results["step"], step)
+            continue
+        metrics[split] = {name: results[name] for name in METRICS if name in results}
+    return metrics
+
+
+def _training(metadata: dict[str, Any]) -> dict[str, Any]:
+    config = metadata["config"]
+    return {
+        "training_clips": metadata["num_clips"]["train"],
+        "epochs": config["num_epochs"],
+        "clips_an_update": metadata["global_batch_size"],
+        "learning_rate": config["optimizer"]["learning_rate"],
+        "weight_decay": config["optimizer"]["weight_decay"],
+        "seed": config["seed"],
+    }
+
+
+def _adapter_path(text: str) -> pathlib.Path:
+    path = expanded_path(text)
+    if path.suffix != ".safetensors" or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"expected NAME.safetensors in a folder that exists, found {text!r}"
+        )
+    return path
+
+
+def _language(text: str) -> str:
+    if not re.fullmatch(r"([a-z]{2,3}(-\w+)*)?", text):
+        raise argparse.ArgumentTypeError(
+            f"expected a code such as ase (American Sign Language) or gsg, found {text!r}"
+        )
+    return text
+
+
+def main(argv: list[str]) -> int:
+    """The command; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dstadapter_jax.export adapter", description=__doc__
+    )
+    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
+    parser.add_argument("-o", "--output", type=_adapter_path, required=True, metavar="FILE")
+    parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float16: half the size")
+    parser.add_argument("--licence", default="", help="of the weights, such as cc-by-4.0")
+    parser.add_argument("--language", type=_language, default="", help="ISO 639 code of the signs'")
+    args = parser.parse_args(argv)
+    adapter, weights = collect(args.workdir, args.step, args.licence, args.language)
+    card = args.output.with_suffix(".md")
+    write_adapter(args.output, adapter, weights, args.dtype)
+    write_whole(card, model_card(adapter, args.output.name))
+    size = args.output.stat().st_size
+    result = {"adapter": str(args.output), "card": str(card), "step": adapter.step, "bytes": size}
+    print(json.dumps(result))
+    return 0
