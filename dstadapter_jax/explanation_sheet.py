@@ -97,7 +97,8 @@ def explanation_blocks(explanation: Explanation) -> list[np.ndarray]:
     (votes,), (patches,) = attribution.votes, attribution.patches
     # Heat has no pixels of its own: smooth on the enlarged frames.
     large = view.repeat(scale, axis=1).repeat(scale, axis=2)
-    told = f"Added by each frame to the logit over {explanation.against}: {votes.sum():+.2f} in all"
+    told = "What each frame adds to this label's logit over"
+    told += f" {explanation.against}: {votes.sum():+.2f} in all"
     return [
         line(explanation.label, 19, width, bold=True),
         line(explanation.details, 13, width, GREY),

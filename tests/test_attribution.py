@@ -302,7 +302,11 @@ def test_occluding_what_is_relevant_hurts_most(demo, filling):
         assert told(figures) > 5
         assert figures["least"].mean() > figures["any"].mean()
 
-    votes = np.broadcast_to(found.votes[..., None, None], found.patches.shape)
-    print("probability left without three of the eight frames, by votes:", end=" ")
     share = 3 / found.votes.shape[1]
-    assert told({"most": left(highest(votes, share)), "least": left(highest(-votes, share))}) > 2.5
+    second = np.argsort(-probabilities, axis=1)[:, 1]
+    over_second = explain(recogniser.model, clips, best, second)
+    for other, votes in (("mean", found.votes), ("second best", over_second.votes)):
+        votes = np.broadcast_to(votes[..., None, None], found.patches.shape)
+        print(f"probability left without three frames, by votes over the {other}:", end=" ")
+        figures = {"most": left(highest(votes, share)), "least": left(highest(-votes, share))}
+        assert told(figures) > (4 if other == "second best" else 1)

@@ -141,7 +141,7 @@ def test_labels_of_any_script_and_votes_of_any_sign_are_drawn(tmp_path):
     ("arguments", "message"),
     [
         (["--explain", "why.jpg", "clip.mp4"], "--explain: expected a name that ends in .png"),
-        (["--explain", "why.png", *["clip.mp4"] * 21], "expected 20 videos at most, got 21"),
+        (["--explain", "why.png", *["clip.mp4"] * 21], "expected 20 answers at most, got 21"),
         (["--explain", "why.png"], "VIDEO"),
     ],
 )
