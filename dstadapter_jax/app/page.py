@@ -108,7 +108,7 @@ def build_page(answering: Answering, allowed: str) -> gr.Blocks:
                 # With include_audio=False Gradio would hand the upload to ffmpeg.
                 video = gr.Video(label="Clip", include_audio=True, buttons=[])
                 # Not by a subclass, of which Gradio writes a stub beside the source.
-                video.async_move_resource_to_block_cache = answering.uploads_alone
+                vars(video)["async_move_resource_to_block_cache"] = answering.uploads_alone
                 language = gr.Radio(
                     languages, value=languages[0], label="Language", visible=len(languages) > 1
                 )
