@@ -27,12 +27,14 @@ class AppServer:
     Attributes:
         url: With a slash at the end.
         process: Its own.
-        folder: Where its temporary folder lies.
+        folder: Its temporary one.
+        client: A visitor's.
     """
 
     url: str
     process: subprocess.Popen
     folder: pathlib.Path
+    client: httpx.Client
 
     def left(self) -> list[pathlib.Path]:
         """Files in its temporary folder."""
@@ -40,16 +42,16 @@ class AppServer:
 
     def upload(self, content: bytes, name: str = "clip.mp4") -> httpx.Response:
         """Uploads a file, under this very name."""
-        return httpx.post(f"{self.url}gradio_api/upload", files={"files": (name, content)})
+        return self.client.post(f"{self.url}gradio_api/upload", files={"files": (name, content)})
 
     def ask(self, path: str | None, language: str = "one") -> dict[str, Any]:
         """Asks about an upload; what the server says when it is done."""
         file = path and {"path": path, "meta": {"_type": "gradio.FileData"}}
         session = uuid.uuid4().hex
         request = {"data": [file, language], "fn_index": 0, "session_hash": session}
-        httpx.post(f"{self.url}gradio_api/queue/join", json=request).raise_for_status()
+        self.client.post(f"{self.url}gradio_api/queue/join", json=request).raise_for_status()
         address = f"{self.url}gradio_api/queue/data?session_hash={session}"
-        with httpx.stream("GET", address, timeout=60) as events:
+        with self.client.stream("GET", address) as events:
             for line in events.iter_lines():
                 event = json.loads(line.removeprefix("data: ") or "{}")
                 if event.get("msg") == "process_completed":
@@ -94,7 +96,8 @@ def serving(folder: pathlib.Path, *arguments: str) -> Iterator[AppServer]:
             line = process.stdout.readline()
             assert line, (folder / "log").read_text()
             (temporary,) = folder.glob("dstadapter_jax_app_*")
-            yield AppServer(json.loads(line)["url"], process, temporary)
+            with httpx.Client(timeout=60) as client:
+                yield AppServer(json.loads(line)["url"], process, temporary, client)
         finally:
             process.terminate()
             process.wait(30)
