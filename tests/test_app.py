@@ -162,9 +162,9 @@ def test_too_many_frames_and_bytes(server, tmp_path):
     path = tmp_path / "long.mp4"
     write_clip(path, np.repeat(barcoded_frames(1, 32, 48), 101, axis=0))
     assert "has 101 frames, more than 100" in server.answer(path.read_bytes())
-    refused = server.upload(bytes(2_100_000))
+    refused = server.upload(bytes(2_200_000))
     assert refused.status_code == 413
-    assert "2,000,000 bytes" in refused.text
+    assert "2,097,152 bytes" in refused.text
     assert not server.left()
 
 

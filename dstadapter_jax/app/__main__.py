@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
         answering.warm_up()
         page = build_page(answering, ALLOWED.format(**vars(args)))
         try:
-            serve(page, folder, args.host, args.port, args.max_megabytes * 10**6)
+            serve(page, folder, args.host, args.port, args.max_megabytes * 2**20)
             print(json.dumps({"url": page.local_url}), flush=True)
             while not stop.wait(60):
                 sweep(folder, KEPT_SECONDS)
