@@ -66,6 +66,9 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = ""  # DATASET/CONFIG as python -m tfds_builders names it
     config.data.dir = ""  # its --data_dir
+    # Leave-one-signer-out: this signer's clips are the test, the next one's validation, all others'
+    # train, whatever splits they are in. Empty = the dataset's own splits.
+    config.data.test_signer = ""
     config.data.decoder = "pyav"  # or decord; for the `original` storages
     config.data.num_threads = 16  # that decode and augment, in each process
 

@@ -11,4 +11,5 @@ from dstadapter_jax.model import DSTAdapter
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.pretrained import dump_weights, load_weights
 
+__version__ = "0.1.0"
 __all__ = ["DSTAdapter", "ModelConfig", "dump_weights", "load_weights"]

@@ -65,7 +65,7 @@ def read_clips(
 def draw_clips(config: ConfigDict, split: str, num_clips: int, path: pathlib.Path) -> list[dict]:
     """Draws the sheet of `read_clips`; returns what JSON can hold of each clip."""
     check_decoder(config.data.decoder)
-    dataset = open_dataset(config.data.name, config.data.dir)
+    dataset = open_dataset(config.data.name, config.data.dir, config.data.test_signer)
     clips = list(read_clips(config, dataset, split, num_clips))
     names = dataset.label_names
     title = f"{config.data.name}, {split}: {len(clips)} of {dataset.num_clips[split]:,} clips"

@@ -5,6 +5,7 @@ files and logs; only checkpoints are written by all together.
 """
 
 import ctypes
+import json
 import logging
 import os
 import signal
@@ -109,6 +110,17 @@ def gather(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if jax.process_count() == 1:
         return rows
     return multihost_utils.process_allgather(rows, tiled=True)
+
+
+def gather_json(value: Any) -> list[Any]:
+    """Every host's value, in the order of the hosts, of what JSON can hold; all must ask."""
+    if jax.process_count() == 1:
+        return [value]
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = gather({"": np.array([text.size])})[""]
+    padded = np.pad(text, (0, sizes.max() - text.size))  # collectives want one size
+    rows = gather({"": padded[np.newaxis]})[""]
+    return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
 def wait_for_all(what: str) -> None:

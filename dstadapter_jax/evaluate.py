@@ -1,140 +1,55 @@
 """Evaluates a checkpoint: `python -m dstadapter_jax.evaluate --workdir DIR [--split test]`.
 
-The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; beside it go the
-confusion matrix, `DIR/confusion_SPLIT.png`, and each clip's scores, `DIR/scores_SPLIT.npz`. An
-adapter file does in place of a run: `--adapter signs.safetensors --data_dir DATA --output DIR`.
+The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; beside it go a
+page for people, `DIR/report_SPLIT.html`, the confusion matrix, `DIR/confusion_SPLIT.png`, and each
+clip's scores, `DIR/scores_SPLIT.npz`. An adapter file does in place of a run:
+`--adapter signs.safetensors --data_dir DATA --output DIR`.
+
+With `--compare RUN_A RUN_B` it compares two runs evaluated before, prints one JSON object, and
+writes a page on it, `RUN_B/comparison_SPLIT_with_A.html`.
 """
 
 import argparse
-import dataclasses
 import itertools
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
 from typing import Any
 
-import jax
-import numpy as np
-from tqdm import tqdm
-
+from dstadapter_jax import bootstrap
+from dstadapter_jax.calibration import Calibration
 from dstadapter_jax.clip_dataset import SPLITS, ClipDataset, open_dataset
 from dstadapter_jax.command import expanded_path, main_with_messages
-from dstadapter_jax.distributed import gather, is_primary
-from dstadapter_jax.input_pipeline import view_batches
+from dstadapter_jax.compare import Comparison
+from dstadapter_jax.distributed import is_primary
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.recogniser_arguments import add_arguments, load_recogniser, parse
+from dstadapter_jax.report import comparison_page, evaluation_page
+from dstadapter_jax.report.evaluation import Evaluation
+from dstadapter_jax.report.provenance import clips_sha256
+from dstadapter_jax.results import LeftOut, SplitResults
+from dstadapter_jax.scores import score_split
+from dstadapter_jax.signers import shared_signers, signer_accuracies
+from dstadapter_jax.views import REFERENCE_VIEWS, Views
 from dstadapter_jax.workdir import write_whole
 
 
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """What a model says of a split.
-
-    Attributes:
-        probabilities: `(clips, classes)`, the mean over a clip's views.
-        labels: `(clips,)`, the true ids.
-    """
-
-    probabilities: np.ndarray
-    labels: np.ndarray
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """The most probable ids, `(clips,)`."""
-        return self.probabilities.argmax(axis=1)
-
-    def metrics(self, left_out: Sequence[int] = ()) -> dict[str, float]:
-        """Top-1, top-5 and mean class accuracy as fractions; a class without clips counts 0.
-
-        Args:
-            left_out: True ids of further clips, that count as wrong: those that belong to the split
-                and that the dataset lacks; -1 where a clip's label isn't known.
-        """
-        ranked = np.argsort(-self.probabilities, axis=1, kind="stable")
-        hits = ranked == self.labels[:, None]
-        classes = self.probabilities.shape[1]
-        right = np.bincount(self.labels, weights=hits[:, 0], minlength=classes)
-        every = np.concatenate([self.labels, np.asarray(left_out, np.int64)])
-        total = np.bincount(every[every >= 0], minlength=classes)
-        return {
-            "top1": float(hits[:, 0].sum() / len(every)),
-            "top5": float(hits[:, :5].any(axis=1).sum() / len(every)),
-            "mean_class_accuracy": float((right / np.maximum(total, 1)).mean()),
-        }
-
-
-def left_out_labels(dataset: ClipDataset, split: str) -> list[int]:
-    """Label ids of the clips that belong to a split and that the dataset lacks.
-
-    Their files are missing or damaged, or no list names them: then nor is the label known, -1.
-    Clips that were never published don't count: nobody can have them.
-
-    Raises:
-        ValueError: The dataset doesn't tell the labels of all of them.
-    """
-    metadata = dataset.builder.info.metadata or {}
-    reasons = metadata.get("missing", {}).get(split, {})
-    labels = metadata.get("left_out_labels", {}).get(split, {})
-    if reasons.keys() != labels.keys():
-        raise ValueError(
-            f"{dataset.builder.data_dir}/metadata.json: left_out_labels of {split}: expected the"
-            f" {len(reasons)} clips of `missing`, found {len(labels)}. Build the dataset again."
-        )
-    names = dataset.builder.info.features["label"]
-    not_named = metadata.get("not_named", {}).get(split, 0)
-    return [names.str2int(label) for label in labels.values()] + [-1] * not_named
-
-
-def score_split(recogniser: Recogniser, dataset: ClipDataset, split: str, mode: str) -> Scores:
-    """Scores every clip of a split: softmax of each view, then the mean over views.
-
-    Args:
-        recogniser: Model and preprocessing.
-        dataset: With the labels that the recogniser knows.
-        split: `train`, `validation` or `test`.
-        mode: Which views are taken: the reference's for `validation` or for `test`.
-    """
-    config = recogniser.config
-    batches = view_batches(
-        dataset,
-        split,
-        recogniser.preprocess,
-        batch_size=config["batch_size"] * jax.local_device_count(),
-        mode=mode,
-        decoder=config["data"]["decoder"],
-        num_threads=config["data"]["num_threads"],
-    )
-    num_clips = dataset.num_clips[split]
-    sums = np.zeros((num_clips, len(dataset.label_names)))
-    views = np.zeros(num_clips)
-    labels = np.zeros(num_clips, np.int64)
-    hidden = None if is_primary() else True  # None: where there is no terminal
-    with tqdm(total=num_clips, desc=split, unit="clip", disable=hidden, leave=False) as progress:
-        for batch in batches:
-            scores = recogniser.probabilities(batch.pop("clip"))
-            # All hosts' rows on all hosts, so that all come to the same metrics.
-            rows = gather(batch | {"scores": scores})
-            rows = {name: values[rows["count"] > 0] for name, values in rows.items()}
-            index, count = rows["index"], rows["count"]
-            np.add.at(sums, index, rows["scores"].astype(np.float64) * count[:, None])
-            np.add.at(views, index, count)
-            labels[index] = rows["label"]
-            progress.update(int(index.max()) + 1 - progress.n)
-    return Scores(sums / views[:, None], labels)
-
-
 def evaluate(
-    recogniser: Recogniser, workdir: pathlib.Path, split: str, data_dir: str = ""
+    recogniser: Recogniser,
+    workdir: pathlib.Path,
+    split: str,
+    data_dir: str = "",
+    views: Views = REFERENCE_VIEWS,
 ) -> dict[str, Any]:
-    """Evaluates on a split with the reference's test views and writes the results to `workdir`.
+    """Evaluates on a split and writes the results to `workdir`.
 
     Args:
         recogniser: Of the run that `workdir` holds.
         workdir: Where the results go, written by the first of many processes.
         split: `train`, `validation` or `test`.
         data_dir: Where the dataset is now, if not where training found it.
+        views: Of each clip.
 
     Returns:
         What `eval_SPLIT.json` holds. `num_clips` is what the accuracies are fractions of; of these,
@@ -142,28 +57,64 @@ def evaluate(
         `num_never_published` more are listed and nobody can have them: they don't count.
     """
     data = recogniser.config["data"]
-    dataset = open_dataset(data["name"], data_dir or data["dir"])
+    # Runs of older versions know of no `test_signer`.
+    dataset = open_dataset(data["name"], data_dir or data["dir"], data.get("test_signer", ""))
     _check_labels(recogniser.label_names, dataset)
-    scores = score_split(recogniser, dataset, split, mode="test")
-    left_out = left_out_labels(dataset, split)
-    metadata = dataset.builder.info.metadata or {}
-    result = scores.metrics(left_out) | {
-        "num_clips": len(scores.labels) + len(left_out),
-        "num_left_out": len(left_out),
-        "num_never_published": len(metadata.get("never_published", {}).get(split, [])),
-        "split": split,
-        "step": recogniser.step,
-        "views": "3 crops x 1 clip",
-        "dataset": data["name"],
-    }
+    scores = score_split(recogniser, dataset, split, "test", views)
+    results = SplitResults(scores, LeftOut.of(dataset, split), dataset.label_names)
+    text = json.dumps(_summary(recogniser, dataset, split, views, results))
+    summary = json.loads(text)
     if not is_primary():
-        return result
-    np.savez(workdir / f"scores_{split}.npz", **dataclasses.asdict(scores))
-    write_whole(workdir / f"eval_{split}.json", json.dumps(result) + "\n")
+        return summary
+    results.save(workdir / f"scores_{split}.npz")
+    write_whole(workdir / f"eval_{split}.json", text + "\n")
     draw_confusion(
         workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
     )
-    return result
+    evaluation = Evaluation(recogniser, dataset, split, views, results, summary)
+    write_whole(workdir / f"report_{split}.html", evaluation_page.render(evaluation))
+    return summary
+
+
+def _summary(
+    recogniser: Recogniser, dataset: ClipDataset, split: str, views: Views, results: SplitResults
+) -> dict[str, Any]:
+    data, scores = recogniser.config["data"], results.scores
+    return results.metrics() | {
+        "num_clips": results.num_clips,
+        "num_left_out": results.num_clips - len(scores.labels),
+        "num_never_published": len(dataset.metadata.get("never_published", {}).get(split, [])),
+        "split": split,
+        "step": recogniser.step,
+        "views": str(views),
+        "dataset": data["name"],
+        "test_signer": data.get("test_signer", ""),
+        "clips_sha256": clips_sha256(scores.ids),
+        "intervals": _intervals(results),
+        "signers": _signers(results),
+        "shared_signers": shared_signers(dataset, split),
+        "expected_calibration_error": Calibration.of(scores.probabilities, scores.labels).ece,
+    }
+
+
+def _intervals(results: SplitResults) -> dict[str, Any]:
+    """Lower and upper ends by figure; None where there is no telling."""
+    clips = results.labels, results.outcomes, len(results.label_names)
+    not_named = results.left_out.not_named
+    return {
+        "level": bootstrap.LEVEL,
+        "method": bootstrap.METHOD,
+        "over_clips": bootstrap.clip_intervals(*clips, not_named),
+        "over_signers": bootstrap.signer_intervals(*clips, results.signers, not_named),
+    }
+
+
+def _signers(results: SplitResults) -> dict[str, dict[str, Any]]:
+    """By name, '' for clips of unknown signers; the worst recognised first."""
+    return {
+        name: {"top1": of.top1, "interval": of.interval, "num_clips": of.num_clips}
+        for name, of in signer_accuracies(results).items()
+    }
 
 
 def _check_labels(trained_on: tuple[str, ...], dataset: ClipDataset) -> None:
@@ -176,23 +127,69 @@ def _check_labels(trained_on: tuple[str, ...], dataset: ClipDataset) -> None:
             )
 
 
+def compare(run_a: pathlib.Path, run_b: pathlib.Path, split: str) -> dict[str, Any]:
+    """Compares two runs that were evaluated, and writes the page on it to the second one's folder.
+
+    Returns:
+        What `Comparison.summary` tells, and `report`, the page.
+    """
+    comparison = Comparison.load(run_a, run_b, split)
+    summary = comparison.summary()
+    path = run_b / f"comparison_{split}_with_{run_a.resolve().name}.html"
+    write_whole(path, comparison_page.render(comparison, summary))
+    return summary | {"report": str(path)}
+
+
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
+    parser = _parser()
+    args = parse(parser, argv)
+    if args.compare:
+        of_a_run = ("step", "data_dir", "backbone", "views", "output")
+        if given := [name for name in of_a_run if getattr(args, name) != parser.get_default(name)]:
+            parser.error(f"--compare takes runs as they were evaluated: leave out --{given[0]}")
+        run_a, run_b = args.compare
+        print(json.dumps(compare(run_a, run_b, args.split)))
+        return 0
+    output = args.output or args.workdir
+    if args.adapter and not (args.data_dir and output):
+        parser.error("--adapter needs --data_dir and --output: an adapter file names no folders")
+    recogniser = load_recogniser(args)
+    output.mkdir(parents=True, exist_ok=True)
+    print(json.dumps(evaluate(recogniser, output, args.split, args.data_dir, args.views)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.evaluate", description=__doc__)
-    add_arguments(parser)
+    either = add_arguments(parser)
+    either.add_argument(
+        "--compare",
+        nargs=2,
+        type=expanded_path,
+        metavar=("RUN_A", "RUN_B"),
+        help="two runs that were evaluated on the same clips",
+    )
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--data_dir", default="", help="where the dataset is, if it has moved")
     parser.add_argument(
         "--output", type=expanded_path, metavar="DIR", help="for the results, if not the workdir"
     )
-    args = parse(parser, argv)
-    output = args.output or args.workdir
-    if output is None:
-        parser.error("--output DIR goes with --adapter: where the results go")
-    recogniser = load_recogniser(args)
-    output.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(evaluate(recogniser, output, args.split, args.data_dir)))
-    return 0
+    parser.add_argument(
+        "--views",
+        type=_views,
+        default=REFERENCE_VIEWS,
+        metavar="CROPSxCLIPS",
+        help="of each clip: 1 or 3 crops x clips along its time; 3x1, the reference's, unless told",
+    )
+    return parser
+
+
+def _views(text: str) -> Views:
+    try:
+        return Views.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dstadapter_jax.clip_dataset import ClipDataset, Example
 from dstadapter_jax.distributed import on_any_host
 from dstadapter_jax.preprocess import PreprocessConfig, preprocess
 from dstadapter_jax.video import ClipError, read_frames
+from dstadapter_jax.views import REFERENCE_VIEWS, Views
 
 
 class FrameReader:
@@ -42,6 +43,7 @@ def example_views(
     decoder: str,
     mode: str,
     rng: np.random.Generator | None,
+    views: Views = REFERENCE_VIEWS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Decodes and preprocesses one record of either storage, whatever it is for.
 
@@ -49,8 +51,9 @@ def example_views(
         Views and counts as `preprocess` gives them, and which frames were read.
     """
     read = FrameReader(example, decoder)
-    views, counts = preprocess(int(example["num_frames"]), read, cfg, mode, rng)
-    return views, counts, read.indices
+    num_frames = int(example["num_frames"])
+    pixels, counts = preprocess(num_frames, read, cfg, mode, rng, views=views)
+    return pixels, counts, read.indices
 
 
 def describe(example: Example, indices: np.ndarray) -> dict[str, Any]:
@@ -213,6 +216,7 @@ def view_batches(
     mode: str,
     decoder: str,
     num_threads: int,
+    views: Views = REFERENCE_VIEWS,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Every view of every clip of a split, in order, in batches of one static shape.
 
@@ -220,21 +224,19 @@ def view_batches(
     come to: those that are through go on with rows that don't count.
 
     Yields:
-        `clip` (B, T, R, R, 3) uint8 and `label`; `index`, the clip's place in the split; `count`,
-        how many of the clip's views the row stands for: 0 in rows that fill up the last batch.
+        `clip` (B, T, R, R, 3) uint8 and `label`; `id` and `signer`, as texts; `index`, the clip's
+        place in the split; `count`, how many of the clip's views the row stands for: 0 in rows that
+        fill up the last batch.
     """
 
     def load(numbered: tuple[int, Example]) -> list[dict[str, Any]]:
         index, example = numbered
-        views, counts, _ = example_views(example, cfg, decoder, mode, None)
+        pixels, counts, _ = example_views(example, cfg, decoder, mode, None, views)
+        texts = {name: np.str_(_text(example[name])) for name in ("id", "signer")}
+        numbers = {"label": np.int32(example["label"]), "index": np.int64(index)}
         return [
-            {
-                "clip": view,
-                "label": np.int32(example["label"]),
-                "index": np.int64(index),
-                "count": np.int64(count),
-            }
-            for view, count in zip(views, counts, strict=True)
+            {"clip": view, "count": np.int64(count), **numbers, **texts}
+            for view, count in zip(pixels, counts, strict=True)
         ]
 
     source = dataset.source(split)
@@ -242,12 +244,14 @@ def view_batches(
     numbered = own.map(lambda index: (index, source[index]))
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * batch_size)
     clips = iter(numbered.map(load).to_iter_dataset(options))
-    views = itertools.chain.from_iterable(clips)
-    view = (cfg.num_frames, cfg.resolution, cfg.resolution, 3)
-    padding = {"clip": np.zeros(view, np.uint8), "label": np.int32(0)}
-    padding |= {"index": np.int64(0), "count": np.int64(0)}
+    every = itertools.chain.from_iterable(clips)
+    padding = {
+        "clip": np.zeros((cfg.num_frames, cfg.resolution, cfg.resolution, 3), np.uint8),
+        **{"label": np.int32(0), "index": np.int64(0), "count": np.int64(0)},
+        **{"id": np.str_(), "signer": np.str_()},
+    }
     try:
-        while on_any_host(bool(rows := list(itertools.islice(views, batch_size)))):
+        while on_any_host(bool(rows := list(itertools.islice(every, batch_size)))):
             rows += [padding] * (batch_size - len(rows))
             yield {key: np.stack([row[key] for row in rows]) for key in padding}
     finally:

@@ -62,12 +62,13 @@ def rank_labels(recogniser: Recogniser, clip: Clip) -> list[dict[str, Any]]:
 
 
 def explain_best(
-    recogniser: Recogniser, video: str, clip: Clip, predictions: list[dict[str, Any]]
+    recogniser: Recogniser, name: str, clip: Clip, predictions: list[dict[str, Any]]
 ) -> Explanation:
-    """Why the centre crop of a clip is taken for the best of its ranked labels."""
+    """Why the centre crop of a clip of some name is taken for the best of its ranked labels."""
     best, *others = predictions
     view = clip.views[-1]
-    details = [video, *(f"{other['label']} {other['probability']:.1%}" for other in others[:2])]
+    next_best = [f"{other['label']} {other['probability']:.1%}" for other in others[:2]]
+    details = [name, "next: " + ", ".join(next_best)] if others else [name]
     if len(clip.views) > 1:
         details.append(f"shown is the middle one of {clip.counts.sum()} crops")
     return Explanation(
@@ -87,6 +88,7 @@ def main(argv: list[str]) -> int:
     asked = [(video, *named) for video in args.videos for named in recognisers.items()]
     for video, language, recogniser in tqdm(asked, unit="video", disable=None, leave=False):
         answer = {"video": video} | ({"language": language} if language else {})
+        name = f"{video} in {language}" if language else video
         try:
             clip = read_clip(recogniser, video)
         except ClipError as error:
@@ -95,7 +97,7 @@ def main(argv: list[str]) -> int:
         else:
             answer["predictions"] = rank_labels(recogniser, clip)
             if args.explain:
-                explanations.append(explain_best(recogniser, video, clip, answer["predictions"]))
+                explanations.append(explain_best(recogniser, name, clip, answer["predictions"]))
         print(json.dumps(answer, ensure_ascii=False), flush=True)
     if explanations:
         draw_explanations(args.explain, explanations)
@@ -109,8 +111,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--explain", type=_png, metavar="PNG", help="draws why, to this file")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
     args = parse(parser, argv)
-    if args.explain and len(args.videos) > MOST_EXPLAINED:
-        parser.error(f"--explain: expected {MOST_EXPLAINED} videos at most, got {len(args.videos)}")
+    answers = len(args.videos) * len(args.adapter or [""])
+    if args.explain and answers > MOST_EXPLAINED:
+        parser.error(f"--explain: expected {MOST_EXPLAINED} answers at most, got {answers}")
     return args
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from dstadapter_jax import randaugment
+from dstadapter_jax.views import REFERENCE_VIEWS, Views
 
 # Clips are loaded by many threads at once: a pool of OpenCV's own below each of them would only
 # make them wait for one another. It holds for the whole process, so here alone.
@@ -73,28 +74,44 @@ def preprocess(
     cfg: PreprocessConfig,
     mode: str,
     rng: np.random.Generator | None = None,
+    *,
+    views: Views = REFERENCE_VIEWS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples a video's frames and turns them into the model's views, not yet normalised.
 
     Args:
         num_frames: frames in the video.
-        read: takes `(cfg.num_frames,)` int64 frame indices, which rise and may repeat, and returns
-            these frames, `(cfg.num_frames, H, W, 3)` uint8 RGB.
+        read: takes `(N,)` int64 frame indices, which rise and may repeat, `cfg.num_frames` of them
+            for each clip, and returns these frames, `(N, H, W, 3)` uint8 RGB.
         cfg: what to do.
         mode: one of `MODES`.
         rng: source of every random choice; required for "train", not used otherwise.
+        views: which ones "test" takes; the other modes have one.
 
     Returns:
-        Views and counts, as `make_views` gives them.
+        Views and counts, as `make_views` gives them, those of the first clip first.
 
     Raises:
         ValueError: the video or an argument can't be used; the message says why.
     """
-    indices = choose_frames(num_frames, cfg, mode, rng)
+    num_clips = views.clips if mode == "test" else 1
+    chosen = np.concatenate(
+        [
+            choose_frames(num_frames, cfg, mode, rng, clip=clip, num_clips=num_clips)
+            for clip in range(num_clips)
+        ]
+    )
+    order = np.argsort(chosen, kind="stable")
+    indices = chosen[order]  # of all clips in the video's order: it is read through once
     frames = read(indices)
     if len(frames) != len(indices):
         raise ValueError(f"expected {len(indices)} frames for {indices}, read {len(frames)}")
-    return make_views(frames, cfg, mode, rng)
+    if num_clips == 1:  # with nothing to copy
+        return make_views(frames, cfg, mode, rng, crops=views.crops)
+    clips = frames[np.argsort(order)].reshape(num_clips, -1, *frames.shape[1:])
+    made = [make_views(clip, cfg, mode, rng, crops=views.crops) for clip in clips]
+    pixels, counts = zip(*made, strict=True)
+    return np.concatenate(pixels), np.concatenate(counts)
 
 
 def choose_frames(
@@ -138,7 +155,12 @@ def choose_frames(
 
 
 def make_views(
-    frames: np.ndarray, cfg: PreprocessConfig, mode: str, rng: np.random.Generator | None = None
+    frames: np.ndarray,
+    cfg: PreprocessConfig,
+    mode: str,
+    rng: np.random.Generator | None = None,
+    *,
+    crops: int = REFERENCE_VIEWS.crops,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resizes, augments and crops a clip.
 
@@ -150,10 +172,11 @@ def make_views(
         cfg: what to do.
         mode: one of `MODES`.
         rng: required for "train", not used otherwise.
+        crops: of "test": 3, or 1, the middle one.
 
     Returns:
         Views `(V, T, R, R, 3)` uint8 with `R = cfg.resolution`, and `(V,)` int64, how many of the
-        mode's crops each stands for: V is 1 in training and validation, 3 or 1 in test.
+        mode's crops each stands for: V is 1 in training and validation, at most `crops` in test.
 
     Raises:
         ValueError: not such frames, too oblong ones, no such mode, or no `rng` in training.
@@ -168,7 +191,7 @@ def make_views(
         corners = [((frames.shape[1] - size) // 2, (frames.shape[2] - size) // 2)]
     else:
         frames = _resize_short_side(frames, size)
-        corners = _three_crops(frames.shape[1:3], size)
+        corners = _three_crops(frames.shape[1:3], size)[-crops:]  # the middle one is the last
     distinct = list(dict.fromkeys(corners))
     views = np.stack([frames[:, top : top + size, left : left + size] for top, left in distinct])
     return views, np.array([corners.count(corner) for corner in distinct], np.int64)

@@ -3,14 +3,19 @@
 import argparse
 import pathlib
 import re
+from typing import Any
 
 from dstadapter_jax.command import expanded_path
 from dstadapter_jax.predictor import Predictor
 from dstadapter_jax.recogniser import Recogniser
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
-    """Adds `--workdir`, `--adapter` (`many`: any number, by name), `--step` and `--backbone`."""
+def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> Any:
+    """Adds `--workdir`, `--adapter` (`many`: any number, by name), `--step` and `--backbone`.
+
+    Returns:
+        The group of the first two, of which a command takes one, for others that exclude them.
+    """
     either = parser.add_mutually_exclusive_group(required=True)
     either.add_argument("--workdir", type=expanded_path, help="of a run")
     either.add_argument(
@@ -21,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> Non
     )
     parser.add_argument("--step", help="of the run: best (by validation, the default), last, or N")
     parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
+    return either
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

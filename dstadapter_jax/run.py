@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.damage import DamagedCheckpointError
-from dstadapter_jax.evaluate import left_out_labels, score_split
 from dstadapter_jax.input_pipeline import batch_ids, train_batches
 from dstadapter_jax.optimizer import (
     cosine_by_epoch,
@@ -26,7 +25,9 @@ from dstadapter_jax.optimizer import (
 )
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
+from dstadapter_jax.results import LeftOut
 from dstadapter_jax.run_checks import check_dataset, check_fields, check_resumable
+from dstadapter_jax.scores import score_split
 from dstadapter_jax.sharding import (
     distribute,
     local_rows,
@@ -55,7 +56,7 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         check_fields(config)
         self.config, self.workdir = config, workdir
-        self.dataset = open_dataset(config.data.name, config.data.dir)
+        self.dataset = open_dataset(config.data.name, config.data.dir, config.data.test_signer)
         check_dataset(config, self.dataset)
         self.preprocess = preprocess_config(config)
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
@@ -252,8 +253,9 @@ class Run:
             model=nnx.merge(self._graphdef, self.state.trainable, self.frozen),
             label_names=self.dataset.label_names,
             preprocess=self.preprocess,
-            config=self.config,
+            config=self.config.to_dict(),
             step=self.step,
+            backbone=self.backbone,
         )
 
     def close(self) -> None:
@@ -267,5 +269,6 @@ class Run:
         scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
         self.validated = True
         self.speed.restart()
-        metrics = scores.metrics(left_out_labels(self.dataset, "validation"))
+        left_out = LeftOut.of(self.dataset, "validation")
+        metrics = scores.metrics(left_out.labels, left_out.not_named)
         return {f"val_{name}": value for name, value in metrics.items()}

@@ -21,6 +21,8 @@ FREE_FIELDS = (
     *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),
     *("wandb_project", "allow_changed"),
 )
+# Of fields that runs of older versions don't know: what these did.
+DEFAULTS = {"data.test_signer": ""}
 
 
 @contextmanager
@@ -51,14 +53,30 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def drafts(*paths: pathlib.Path) -> Iterator[list[pathlib.Path]]:
+    """Names to write files under, which take the places of `paths` once all is done.
+
+    Killed meanwhile, it leaves the old files or the new ones, whole; after an error the old ones,
+    and no drafts.
+    """
+    names = [path.with_name(path.name + ".tmp") for path in paths]
+    try:
+        yield names
+        for name in names:
+            with name.open("rb") as file:
+                os.fsync(file.fileno())
+        for name, path in zip(names, paths, strict=True):
+            os.replace(name, path)
+    finally:
+        for name in filter(pathlib.Path.exists, names):
+            name.unlink()
+
+
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a file; killed meanwhile, it leaves the old one or the new one, whole."""
-    draft = path.with_name(path.name + ".tmp")
-    with draft.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    with drafts(path) as (draft,):
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
@@ -82,7 +100,7 @@ def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
 
 def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises ValueError, naming the fields, if a config isn't that of the workdir's checkpoints."""
-    found, wanted = (_flat(json.loads(json.dumps(config))) for config in (saved, asked))
+    found, wanted = (DEFAULTS | _flat(json.loads(json.dumps(config))) for config in (saved, asked))
     differing = {
         field: f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
         for field in sorted(found.keys() | wanted.keys())

@@ -149,5 +149,7 @@ def test_metadata_tells_reasons_of_both_kinds(tmp_path):
     assert stored["missing"]["train"]["002_001_001"].startswith("is not a video")
     labels = stored["left_out_labels"]["train"]
     assert (labels["001_001_002"], labels["002_001_001"]) == ("Opaco (Opaque)", "Rojo (Red)")
-    assert stored["missing"]["train"].keys() == labels.keys()
+    signers = stored["left_out_signers"]["train"]
+    assert (signers["001_001_002"], signers["002_001_001"]) == ("001", "001")
+    assert stored["missing"]["train"].keys() == labels.keys() == signers.keys()
     assert len(labels) == 2560 - 1

@@ -16,13 +16,13 @@ import pytest
 from clips import barcoded_frames, write_clip
 from dataset_trees import autsl_source, bukva_rows, put, put_autsl, write_tsv
 
+from dstadapter_jax.report.markup import printable, tag
 from dstadapter_jax.video import ClipError
 from tfds_builders import __main__ as command
 from tfds_builders import clip_examples, clip_shards
 from tfds_builders.autsl import index as autsl
 from tfds_builders.check.charts import MAX_COLUMNS, histogram
 from tfds_builders.check.decoding import check_clip
-from tfds_builders.check.markup import printable, tag
 from tfds_builders.clip_examples import Clip, encode_clip
 from tfds_builders.include import index as include
 from tfds_builders.listing import SPLITS

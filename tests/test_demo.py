@@ -9,10 +9,11 @@ import sys
 
 import numpy as np
 import pytest
+from html_page import Page
 
 from dstadapter_jax.demo.__main__ import pair_metrics
 from dstadapter_jax.demo.signs import SIGNS
-from dstadapter_jax.evaluate import Scores
+from dstadapter_jax.scores import Scores
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -57,6 +58,17 @@ def test_adapters_learn_what_a_head_cannot(tmp_path):
     run = workdir / "adapter"
     (again,) = command("dstadapter_jax.evaluate", "--workdir", str(run))
     assert again == {key: adapter[key] for key in again}
+    (compared,) = command(
+        "dstadapter_jax.evaluate", "--compare", str(workdir / "head"), str(workdir / "adapter")
+    )
+    for over in ("over_clips", "over_signers"):
+        assert compared["intervals"][over]["top1"][0] > 0.2
+    assert {"lower", "give"} <= set(compared["better"])
+    Page(pathlib.Path(compared["report"])).check()
+    page = Page(run / "report_test.html")
+    page.check()
+    assert f"{adapter['top1']:.1%}" in page.texts
+    assert set(adapter["signers"]) == {"signer7", "signer8", "signer9"}
     clips = [workdir / f"recordings/{sign}/signer9_0.mp4" for sign in SIGNS]
     answers = command("dstadapter_jax.predict", "--workdir", str(run), *map(str, clips))
     right = [a["predictions"][0]["label"] == sign for a, sign in zip(answers, SIGNS, strict=True)]

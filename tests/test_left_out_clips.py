@@ -7,11 +7,15 @@ import pytest
 from clips import barcoded_frames, write_clip
 from conftest import tiny_config
 
+from dstadapter_jax.backbone import Backbone
 from dstadapter_jax.clip_dataset import open_dataset
-from dstadapter_jax.evaluate import evaluate, left_out_labels, score_split
+from dstadapter_jax.evaluate import evaluate
+from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import PreprocessConfig
-from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser import Recogniser, draw_model
+from dstadapter_jax.results import LeftOut, SplitResults
 from dstadapter_jax.run import Run
+from dstadapter_jax.scores import score_split
 from tfds_builders import __main__ as command
 from tfds_builders.include import index as include
 
@@ -51,10 +55,12 @@ def in_order(name, data_dir):
     config.data.name = name
     return Recogniser(
         probabilities=lambda clips: np.tile(np.arange(classes, 0, -1.0), (len(clips), 1)),
+        model=draw_model(ModelConfig(**config.model), seed=0),
         label_names=dataset.label_names,
         preprocess=PreprocessConfig(num_frames=4, resolution=32),
-        config=config,
+        config=config.to_dict(),
         step=0,
+        backbone=Backbone(),
     )
 
 
@@ -62,7 +68,9 @@ def test_the_dataset_tells_what_it_lacks(data_dir):
     dataset = open_dataset("autsl/rgb", str(data_dir))
     for split, labels in LABELS.items():
         assert dataset.num_clips[split] == len(labels) - 2
-        assert left_out_labels(dataset, split) == [labels[0], labels[-1]]
+        left_out = LeftOut.of(dataset, split)
+        assert left_out.labels.tolist() == [labels[0], labels[-1]]
+        assert left_out.signers.tolist() == [str(SIGNERS[split])] * 2
 
 
 def test_evaluation_counts_them_as_wrong(data_dir, tmp_path):
@@ -77,6 +85,21 @@ def test_evaluation_counts_them_as_wrong(data_dir, tmp_path):
     assert result["mean_class_accuracy"] == pytest.approx(2 / 3 / 226)
     assert result["num_never_published"] == 0
     assert json.loads((tmp_path / "eval_test.json").read_text()) == result
+
+
+def test_they_count_for_their_signer_and_in_every_interval(data_dir, tmp_path):
+    result = evaluate(in_order("autsl/rgb", data_dir), tmp_path, "test")
+    assert result["signers"]["6"]["num_clips"] == 6
+    assert result["signers"]["6"]["top1"] == pytest.approx(2 / 6)
+    # Of six drawn with a chance of 2/6 each, at most this many are right but for 2.5 %.
+    assert result["intervals"]["over_clips"]["top1"] == pytest.approx((0, 4 / 6))
+    results = SplitResults.load(tmp_path / "scores_test.npz")
+    assert results.left_out.ids.tolist() == ["signer6_sample1", "signer6_sample6"]
+    assert results.ids.tolist() == [f"signer6_sample{i}" for i in (2, 3, 4, 5, 1, 6)]
+    assert results.metrics() == {key: result[key] for key in results.metrics()}
+    page = (tmp_path / "report_test.html").read_text()
+    assert "2 of 6 clips are missing, damaged or on no list: they count as wrong" in page
+    assert "signer6_sample6" in page
 
 
 def test_validation_while_training_does_too(data_dir, tmp_path):
@@ -113,7 +136,7 @@ def test_a_dataset_that_does_not_tell_the_labels_is_refused(data_dir, tmp_path):
     path.write_text(json.dumps(metadata))
     try:
         with pytest.raises(ValueError, match="expected the 2 clips of `missing`, found 0"):
-            left_out_labels(open_dataset("autsl/rgb", str(data_dir)), "test")
+            LeftOut.of(open_dataset("autsl/rgb", str(data_dir)), "test")
     finally:
         path.write_text(written)
 

@@ -20,6 +20,7 @@ from dstadapter_jax.preprocess import (
     preprocess,
 )
 from dstadapter_jax.randaugment import rand_augment
+from dstadapter_jax.views import REFERENCE_VIEWS, Views
 
 CFG = PreprocessConfig()
 SMALL = PreprocessConfig(num_frames=4, resolution=28)  # short sides 32 and 28
@@ -341,6 +342,65 @@ def test_preprocess_reads_once_and_makes_views_of_what_it_read(video, mode):
     np.testing.assert_array_equal(views, expected)
     np.testing.assert_array_equal(counts, expected_counts)
     assert views.shape == (3 if mode == "test" else 1, 8, 224, 224, 3)
+
+
+# Several clips of a video
+
+
+@pytest.mark.parametrize("crops", [1, 3])
+@pytest.mark.parametrize("num_clips", [1, 2, 4])
+@pytest.mark.parametrize("num_frames", [1, 3, 41])
+def test_views_are_all_crops_of_all_clips_and_the_video_is_read_once(num_frames, num_clips, crops):
+    video, asked = noise(num_frames, 40, 64), []
+
+    def read(indices):
+        asked.append(indices)
+        return video[indices]
+
+    views, counts = preprocess(num_frames, read, SMALL, "test", views=Views(crops, num_clips))
+    (indices,) = asked
+    assert len(indices) == 4 * num_clips
+    assert (np.diff(indices) >= 0).all()
+    expected = []
+    for clip in range(num_clips):
+        chosen = choose_frames(num_frames, SMALL, "test", clip=clip, num_clips=num_clips)
+        start, end, middle = make_views(video[chosen], SMALL, "test")[0]
+        expected += [start, end, middle] if crops == 3 else [middle]
+    np.testing.assert_array_equal(views, expected)
+    assert counts.tolist() == [1] * (crops * num_clips)
+
+
+def test_crops_of_a_square_video_are_one_view_a_clip():
+    video = noise(20, 50, 50)
+    for crops in (1, 3):
+        views, counts = preprocess(
+            20, lambda indices: video[indices], SMALL, "test", views=Views(crops, 2)
+        )
+        assert len(views) == 2
+        assert counts.tolist() == [crops, crops]
+
+
+def test_training_and_validation_have_one_view_whatever_a_test_has():
+    video, views = noise(20, 40, 64), Views(3, 4)
+    for mode in ("train", "validation"):
+        both = [
+            preprocess(20, video.__getitem__, SMALL, mode, np.random.default_rng(0), **more)[0]
+            for more in ({}, {"views": views})
+        ]
+        np.testing.assert_array_equal(*both)
+        assert len(both[0]) == 1
+
+
+def test_views_are_read_and_told_as_crops_by_clips():
+    assert Views.parse("3x1") == REFERENCE_VIEWS == Views(3, 1)
+    assert str(Views.parse("3x1")) == "3 crops x 1 clip"
+    assert str(Views.parse("1x10")) == "1 crop x 10 clips"
+
+
+@pytest.mark.parametrize("text", ["", "3", "3x", "x1", "2x1", "3x0", "3x101", "0x1", "-1x1", "3X1"])
+def test_other_views_are_refused(text):
+    with pytest.raises(ValueError, match="views: expected CROPSxCLIPS"):
+        Views.parse(text)
 
 
 def test_normalize_on_numpy_and_jax():

@@ -20,9 +20,9 @@ from dataset_trees import COLUMNS, LETTERS, autsl_source, bukva_rows, put, put_a
 from tensorflow_datasets.core.dataset_metadata import valid_tags
 
 from dstadapter_jax.clip_dataset import open_dataset
-from dstadapter_jax.evaluate import left_out_labels
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
+from dstadapter_jax.results import LeftOut
 from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, public_dataset
 from tfds_builders.autsl import index as autsl
@@ -669,7 +669,7 @@ def test_a_cut_off_label_file(tmp_path, clip_files, monkeypatch, caplog):
     assert "train: 4 clips listed, 5 in the official split" in caplog.text
     assert "1 clip(s) are on no list, and left out: signer0_sample5_color.mp4" in caplog.text
     dataset = open_dataset("autsl/rgb", str(out))
-    assert left_out_labels(dataset, "train") == [-1]
+    assert LeftOut.of(dataset, "train").not_named == 1
     with pytest.raises(ValueError, match="1 of 5 in train"):  # of what was built before, too
         build("autsl/rgb", source, out, "--max_missing", "0.1")
 

@@ -20,13 +20,14 @@ from flax import nnx
 from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights, input_pipeline
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.damage import CheckpointError
-from dstadapter_jax.evaluate import Scores, evaluate
+from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
 from dstadapter_jax.recogniser import Recogniser, build_model
 from dstadapter_jax.run import Run
 from dstadapter_jax.run_log import MetricsLog
+from dstadapter_jax.scores import Scores
 from dstadapter_jax.train import train_and_evaluate
 from dstadapter_jax.weight_files import WeightsError
 from dstadapter_jax.workdir import hold_workdir

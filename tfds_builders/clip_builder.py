@@ -95,9 +95,9 @@ class ClipDatasetBuilder(FileReaderBuilder):
             if result is None:
                 raise ValueError(f"{shard.path}: its clips were changed while it was written")
             lengths.append(result["num_clips"])
-            label_of = {clip.id: clip.label for clip in shard.clips}
+            clips = {clip.id: clip for clip in shard.clips}
             for clip_id, reason in result["left_out"].items():
-                left_out.add(split, clip_id, label_of[clip_id], reason)
+                left_out.add(split, clip_id, clips[clip_id].label, clips[clip_id].signer, reason)
         return tfds.core.SplitInfo(
             name=split,
             shard_lengths=lengths,

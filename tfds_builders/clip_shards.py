@@ -45,6 +45,7 @@ class LeftOut:
     Attributes:
       reasons: for each split, the clips' ids, each with what is wrong with it.
       labels: for each split, the same ids, each with the name of its label.
+      signers: for each split, the same ids, each with its signer, '' where unknown.
       not_named: for each split that has such clips, how many of them no list names, officially
         its own.
     """
@@ -58,12 +59,14 @@ class LeftOut:
         """Takes the number of listed clips in each split, and the share that it may lack."""
         self.reasons: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self.labels: dict[str, dict[str, str]] = {split: {} for split in num_listed}
+        self.signers: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self.not_named = dict(not_named)
         self._num_listed, self._max_share = num_listed, max_share
 
-    def add(self, split: str, clip_id: str, label: str, reason: str) -> None:
+    def add(self, split: str, clip_id: str, label: str, signer: str, reason: str) -> None:
         """Leaves a clip out."""
-        self.reasons[split][clip_id], self.labels[split][clip_id] = reason, label
+        self.reasons[split][clip_id] = reason
+        self.labels[split][clip_id], self.signers[split][clip_id] = label, signer
 
     def within_bound(self, split: str) -> bool:
         """Whether a split lacks no more than it may."""

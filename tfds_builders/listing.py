@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tfds_builders.clip_examples import Clip
 from tfds_builders.clip_shards import LeftOut
@@ -15,6 +15,13 @@ NO_FILE = "no such file"
 _Value = TypeVar("_Value")
 
 
+class Missing(NamedTuple):
+    """What is known of a clip without a file; `signer` is '' where unknown."""
+
+    label: str
+    signer: str
+
+
 @dataclasses.dataclass
 class Listing:
     """The clips that a dataset's lists name.
@@ -23,7 +30,7 @@ class Listing:
       split_method: in words, how the splits were made.
       folder: where the clips are looked for; not always the one that the user gave.
       found: of each split, the clips whose file is there, in the lists' order.
-      missing: of each split, the clips whose file isn't there: id and label.
+      missing: of each split, the clips whose file isn't there, by id.
       not_named: of each split, how many of its official clips the lists don't name.
       never_published: of each split, the ids of listed clips that nobody can have.
       unlisted: clips in the folder that no list names, by their paths in it.
@@ -33,8 +40,8 @@ class Listing:
     split_method: str
     folder: Path
     found: dict[str, list[Clip]] = dataclasses.field(default_factory=lambda: _per_split(list[Clip]))
-    missing: dict[str, dict[str, str]] = dataclasses.field(
-        default_factory=lambda: _per_split(dict[str, str])
+    missing: dict[str, dict[str, Missing]] = dataclasses.field(
+        default_factory=lambda: _per_split(dict[str, Missing])
     )
     not_named: dict[str, int] = dataclasses.field(default_factory=lambda: _per_split(int))
     never_published: dict[str, list[str]] = dataclasses.field(
@@ -55,7 +62,7 @@ class Listing:
     ) -> None:
         """Adds a listed clip; `path` is None if its file isn't there."""
         if path is None:
-            self.missing[split][clip_id] = label
+            self.missing[split][clip_id] = Missing(label, signer)
         else:
             self.found[split].append(Clip(clip_id, path, label, signer, segment))
 
@@ -79,9 +86,9 @@ class Listing:
     def left_out(self, max_share: float) -> LeftOut:
         """The clips that are left out whatever the files hold; `max_share` of a split may be."""
         left_out = LeftOut(self.num_to_find(), max_share, self.not_named)
-        for split, labels in self.missing.items():
-            for clip_id, label in labels.items():
-                left_out.add(split, clip_id, label, NO_FILE)
+        for split, clips in self.missing.items():
+            for clip_id, clip in clips.items():
+                left_out.add(split, clip_id, clip.label, clip.signer, NO_FILE)
         return left_out
 
     def check(self) -> None:

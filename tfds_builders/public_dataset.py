@@ -142,6 +142,7 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
             # These grow while the clips are decoded, and are written after.
             missing=left_out.reasons,
             left_out_labels=left_out.labels,
+            left_out_signers=left_out.signers,
         )
         return listing.found, left_out
 

@@ -15,16 +15,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from configs import demo as demo_config
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.demo.picture import draw_pairs
 from dstadapter_jax.demo.signs import REVERSED, SIGNS, render_vocabulary
-from dstadapter_jax.evaluate import Scores
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.recogniser import preprocess_config
+from dstadapter_jax.results import SplitResults
+from dstadapter_jax.scores import Scores
 from dstadapter_jax.train import train_and_evaluate
 from tfds_builders import __main__ as tfds_builders
 
@@ -44,7 +43,7 @@ def make_data(workdir: pathlib.Path, seed: int) -> pathlib.Path:
 
 def read_scores(workdir: pathlib.Path) -> Scores:
     """What a run wrote of its test clips."""
-    return Scores(**np.load(workdir / "scores_test.npz"))
+    return SplitResults.load(workdir / "scores_test.npz").scores
 
 
 def pair_metrics(scores: Scores, names: Sequence[str]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from dstadapter_jax.clip_dataset import ClipDataset
 from dstadapter_jax.demo.signs import REVERSED
-from dstadapter_jax.evaluate import Scores
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
+from dstadapter_jax.scores import Scores
 
 
 def draw_pairs(

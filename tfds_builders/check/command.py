@@ -17,11 +17,11 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from dstadapter_jax.command import expanded_path
+from dstadapter_jax.report.markup import printable
 from tfds_builders import datasets
 from tfds_builders.check import page
 from tfds_builders.check.decoding import check_clips
 from tfds_builders.check.findings import findings
-from tfds_builders.check.markup import printable
 from tfds_builders.check.report import Report, make
 from tfds_builders.clip_examples import FILE_FORMAT
 from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder

@@ -1,26 +1,9 @@
 """The few sentences that matter most of a report."""
 
-import dataclasses
 from collections.abc import Iterator
 
+from dstadapter_jax.report.markup import ERROR, LEVELS, NOTE, WARNING, Finding
 from tfds_builders.check.report import Report
-
-ERROR, WARNING, NOTE = LEVELS = ("error", "warning", "note")
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """A sentence on what was found.
-
-    Attributes:
-      level: `error` if it prevents a build, `warning` if results could suffer, else `note`.
-      text: what, how much, and what to do.
-      section: of the page, where the details are.
-    """
-
-    level: str
-    text: str
-    section: str
 
 
 def findings(report: Report) -> list[Finding]:

@@ -2,16 +2,24 @@
 
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from dstadapter_jax.report.markup import (
+    Node,
+    cut_table,
+    details,
+    finding_list,
+    page,
+    section,
+    table,
+    tag,
+)
 from tfds_builders.check import charts
 from tfds_builders.check.findings import findings
-from tfds_builders.check.markup import Node, page, tag
 from tfds_builders.check.report import Copy, Report, SplitReport, extremes
 
 CSS = Path(__file__).with_name("page.css")
-MAX_ROWS = 200  # of a table: the JSON has all
 MAX_REASONS = 5
 MAX_COPIES = 20  # of one clip
 
@@ -29,16 +37,12 @@ def render(report: Report) -> str:
         _lists(report),
     ]
     title = f"{report.dataset}: check before build"
-    main = tag("main", *(part for part in parts if part is not None))
-    return page(title, CSS.read_text(encoding="utf-8"), main)
+    return page(title, *parts, css=CSS)
 
 
 def _verdict(report: Report) -> ET.Element:
     good = report.would_build
-    found = [
-        tag("li", tag("a", finding.text, href=f"#{finding.section}"), class_=finding.level)
-        for finding in findings(report)
-    ]
+    found = findings(report)
     nothing = tag("p", "Nothing else to tell: every listed clip is there and decodes.")
     return tag(
         "header",
@@ -53,25 +57,8 @@ def _verdict(report: Report) -> ET.Element:
             else " · no clip may be left out",
             class_=f"verdict {'good' if good else 'bad'}",
         ),
-        tag("ul", *found, class_="findings") if found else nothing,
+        finding_list(found) if found else nothing,
     )
-
-
-def _section(name: str, title: str, *children: Node) -> ET.Element:
-    return tag("section", tag("h2", title), *children, id=name)
-
-
-def _table(header: Sequence[Node], rows: Iterable[Sequence[Node]], class_: str = "") -> ET.Element:
-    head = tag("thead", tag("tr", *(tag("th", cell) for cell in header)))
-    body = tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows))
-    return tag("div", tag("table", head, body, class_=class_), class_="scroll")
-
-
-def _cut(header: Sequence[Node], rows: Sequence[Sequence[Node]]) -> list[Node]:
-    table = _table(header, rows[:MAX_ROWS], "rows")
-    if len(rows) <= MAX_ROWS:
-        return [table]
-    return [table, tag("p", f"… and {len(rows) - MAX_ROWS:,} more: the JSON has all.")]
 
 
 def _splits(report: Report) -> ET.Element:
@@ -79,7 +66,7 @@ def _splits(report: Report) -> ET.Element:
     header += ["usable", "left out", "signers"]
     rows = [_split_row(name, split) for name, split in report.splits.items()]
     made = tag("p", f"How they are made: {report.split_method}.")
-    return _section("splits", "Splits", _table(header, rows, "figures"), made)
+    return section("splits", "Splits", table(header, rows, "figures"), made)
 
 
 def _split_row(name: str, split: SplitReport) -> list[Node]:
@@ -110,11 +97,11 @@ def _unusable(report: Report) -> ET.Element | None:
         return None
     reasons = Counter(str(row[-1]) for row in rows).most_common(MAX_REASONS)
     common = [tag("li", tag("b", f"{count:,}"), f" {reason}") for reason, count in reasons]
-    return _section(
+    return section(
         "unusable",
         "Clips that can't be used",
         tag("ul", *common, class_="facts"),
-        *_cut(["split", "clip", "label", "reason"], rows),
+        *cut_table(["split", "clip", "label", "reason"], rows),
     )
 
 
@@ -133,8 +120,12 @@ def _clips(report: Report) -> ET.Element | None:
         for name, split in report.splits.items()
         for clip in split.one_frame
     ]
-    shown = [tag("h3", "Clips of a single frame"), *_cut(["split", "clip"], short)] if short else []
-    return _section(
+    shown = (
+        [tag("h3", "Clips of a single frame"), *cut_table(["split", "clip"], short)]
+        if short
+        else []
+    )
+    return section(
         "clips",
         "Clips",
         charts.legend(),
@@ -151,11 +142,9 @@ def _labels(report: Report) -> ET.Element:
         (str(i), label, *(f"{count:,}" for count in of_split.values()))
         for i, (label, of_split) in enumerate(report.labels.items())
     ]
-    every = tag("summary", f"All {len(rows):,} labels")
-    table = _table(["", "label", *report.splits], rows, "figures labels")
-    return _section(
-        "labels", f"Class balance: {len(rows):,} labels", *panels, tag("details", every, table)
-    )
+    every = table(["", "label", *report.splits], rows, "figures labels")
+    title = f"Class balance: {len(rows):,} labels"
+    return section("labels", title, *panels, details(f"All {len(rows):,} labels", every))
 
 
 def _balance(report: Report, name: str, split: SplitReport) -> ET.Element:
@@ -201,9 +190,9 @@ def _copies(report: Report) -> ET.Element | None:
     for title, groups in kinds.items():
         if groups:
             rows = [[_copy_lines(group)] for group in groups]
-            parts += [tag("h3", title), *_cut(["each the same clip"], rows)]
+            parts += [tag("h3", title), *cut_table(["each the same clip"], rows)]
     about = "Files that are the same, byte for byte (and segment for segment)."
-    return _section("copies", "The same clip more than once", tag("p", about), *parts)
+    return section("copies", "The same clip more than once", tag("p", about), *parts)
 
 
 def _copy_lines(group: Sequence[Copy]) -> ET.Element:
@@ -226,7 +215,7 @@ def _signers(report: Report) -> ET.Element | None:
     shared = [(signer, ", ".join(splits)) for signer, splits in report.shared_signers.items()]
     if not shared:
         return None
-    return _section("signers", "Signers in several splits", *_cut(["signer", "splits"], shared))
+    return section("signers", "Signers in several splits", *cut_table(["signer", "splits"], shared))
 
 
 def _lists(report: Report) -> ET.Element | None:
@@ -234,5 +223,5 @@ def _lists(report: Report) -> ET.Element | None:
         return None
     warnings = [tag("li", warning) for warning in report.warnings]
     names = [[tag("code", name)] for name in report.unlisted]
-    table = _cut(["clips on no list"], names) if names else []
-    return _section("lists", "What the lists say", tag("ul", *warnings), *table)
+    unlisted = cut_table(["clips on no list"], names) if names else []
+    return section("lists", "What the lists say", tag("ul", *warnings), *unlisted)

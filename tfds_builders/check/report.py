@@ -179,7 +179,7 @@ def _split_report(
         if one.reason
     ]
     for one in unreadable:
-        left_out.add(split, one.id, one.label, one.reason)
+        left_out.add(split, one.id, one.label, "", one.reason)
     return SplitReport(
         listed=listing.num_listed()[split],
         found=len(here),
