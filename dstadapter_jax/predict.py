@@ -15,36 +15,22 @@ import json
 import logging
 import pathlib
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from dstadapter_jax.attribution import explain
+from dstadapter_jax.clip_file import Clip, read_clip_file
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.explanation_sheet import Explanation, draw_explanations
-from dstadapter_jax.preprocess import choose_frames, preprocess
 from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
-from dstadapter_jax.video import ClipError, probe_whole, read_frames
+from dstadapter_jax.video import ClipError
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
 
 MOST_EXPLAINED = 20  # a picture of so many clips is as high as viewers open
-
-
-class Clip(NamedTuple):
-    """A video as the network gets it.
-
-    Attributes:
-        views: `(V, T, R, R, 3)` uint8; the centre crop is the last.
-        counts: `(V,)`, how many crops each stands for.
-        indices: `(T,)`, which frames of the video they show.
-    """
-
-    views: np.ndarray
-    counts: np.ndarray
-    indices: np.ndarray
 
 
 def read_clip(recogniser: Recogniser, video: str) -> Clip:
@@ -54,14 +40,7 @@ def read_clip(recogniser: Recogniser, video: str) -> Clip:
         ClipError: It can't be read.
     """
     decoder = recogniser.config["data"]["decoder"]
-    num_frames = probe_whole(video).num_frames
-    views, counts = preprocess(
-        num_frames,
-        lambda indices: read_frames(video, indices.tolist(), decoder=decoder),
-        recogniser.preprocess,
-        "test",
-    )
-    return Clip(views, counts, choose_frames(num_frames, recogniser.preprocess, "test"))
+    return read_clip_file(video, recogniser.preprocess, decoder)
 
 
 def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
