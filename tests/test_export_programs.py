@@ -69,6 +69,16 @@ def test_a_program_gives_what_the_run_gives(kind, module, run_dir, tmp_path, cap
         np.testing.assert_allclose(program(views), expected, rtol=0, atol=1e-6)
 
 
+def test_an_adapter_file_leaves_as_its_run_does(run_dir, recordings, tmp_path, capsys):
+    adapter, output = tmp_path / "signs.safetensors", tmp_path / "signs.stablehlo"
+    run_export(capsys, "adapter", "--workdir", run_dir, "-o", adapter)
+    video = recordings / "s0_l0_t0.mp4"
+    run_export(capsys, "stablehlo", "--adapter", adapter, "-o", output, video)
+    views = np.random.default_rng(0).integers(256, size=(3, 4, 32, 32, 3), dtype=np.uint8)
+    expected = Recogniser.load(run_dir).probabilities(views)
+    np.testing.assert_allclose(stablehlo_program.load(output)(views), expected, rtol=0, atol=1e-6)
+
+
 @NEEDS_ONNX
 @pytest.mark.parametrize("spatial_kernel", [(1, 1, 1), (1, 3, 3)])
 def test_every_weight_counts_in_onnx(spatial_kernel, tmp_path):

@@ -127,8 +127,8 @@ def _reference_clips(
         source = open_dataset(data["name"], data_dir or data["dir"]).source("validation")
     except ValueError as error:
         raise ValueError(
-            f"{error} The export is checked on clips of that dataset's validation split; or else"
-            " name video files to check it on: … -o FILE VIDEO …"
+            f"{error} The export is checked on clips of that dataset's validation split: say where"
+            " it is, --data_dir OUT, or name video files to check it on, -o FILE VIDEO …"
         ) from error
     for place in np.unique(np.linspace(0, len(source) - 1, NUM_CLIPS).round().astype(int)):
         yield example_views(source[place], recogniser.preprocess, data["decoder"], "test", None)[0]
