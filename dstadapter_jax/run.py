@@ -148,7 +148,7 @@ class Run:
     def _restore(self, checkpoints: Checkpointer, step: int) -> None:
         saved = checkpoints.metadata(step)
         check_same_run(self.workdir, saved["config"], self.config.to_dict())
-        check_resumable(self.workdir, saved, self._identity())
+        check_resumable(self.workdir, saved, self.identity())
         trainable, optimizer, position = checkpoints.restore_training(
             step, self.state.trainable, self.state.optimizer
         )
@@ -158,7 +158,7 @@ class Run:
         self.step, self.losses, self.validated = step, saved["losses"], saved["validated"]
         logger.info("going on from step %d of %d in %s", step, self.total_steps, self.workdir)
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What, besides the config, makes it this run and no other."""
         return {
             "label_names": list(self.dataset.label_names),
@@ -182,7 +182,7 @@ class Run:
             trainable=self.state.trainable,
             optimizer=self.state.optimizer,
             iterator=self.batches.get_state(),
-            metadata=self._identity()
+            metadata=self.identity()
             | {
                 "config": self.config.to_dict(),
                 "losses": [float(loss) for loss in self.losses],

@@ -9,12 +9,19 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dstadapter_jax.clip_dataset import SPLITS, ClipDataset
+from dstadapter_jax.distributed import gather_json
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.optimizer import TUNES
 from dstadapter_jax.recogniser import preprocess_config
 from dstadapter_jax.run_log import check_wandb
 from dstadapter_jax.video import check_decoder
-from dstadapter_jax.workdir import allowed_changes
+from dstadapter_jax.workdir import allowed_changes, flat_fields
+
+# Fields that may differ among the processes of a run: where things are on their machines.
+OF_A_MACHINE = (
+    *("data.dir", "data.num_threads", "data.decoder", "pretrained", "pretrained_revision"),
+    "wandb_project",
+)
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -58,6 +65,36 @@ def check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:
         )
     for split in SPLITS:
         dataset.source(split)
+
+
+def check_same_everywhere(
+    workdir: pathlib.Path, config: dict[str, Any], identity: Mapping[str, Any]
+) -> None:
+    """Raises ValueError, naming the fields, if the processes of a run were asked for different ones.
+
+    All must ask. They would train to the end, each its own, or wait for each other without end.
+
+    Args:
+        workdir: Of the run.
+        config: Its fields.
+        identity: What else a checkpoint is known by.
+    """
+    backbone = {"the backbone's SHA-256": identity["backbone"]["sha256"]}
+    own = {"--workdir": str(workdir.absolute())} | flat_fields(config) | identity | backbone
+    hosts = gather_json(
+        {name: own[name] for name in own if name not in (*OF_A_MACHINE, "backbone")}
+    )
+    differing = [
+        f"{name}: {hosts[0].get(name)!r} for process 0, {other.get(name)!r} for process {number}"
+        for number, other in enumerate(hosts)
+        for name in hosts[0] | other
+        if other.get(name) != hosts[0].get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"the processes of the run were asked for different ones: {'; '.join(differing)}."
+            " Start all of them with the same command, config, data and backbone."
+        )
 
 
 def check_resumable(

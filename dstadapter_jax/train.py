@@ -15,6 +15,7 @@ from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted, StopRequest
 from dstadapter_jax.plots import draw_curves
 from dstadapter_jax.run import Run
+from dstadapter_jax.run_checks import check_same_everywhere
 from dstadapter_jax.run_log import RunLog
 from dstadapter_jax.workdir import hold_workdir, write_config
 
@@ -39,6 +40,7 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         stack.enter_context(hold_workdir(workdir))
         run = Run(config, workdir)
         stack.callback(run.close)
+        check_same_everywhere(workdir, config.to_dict(), run.identity())
         # Before the checkpoints, so that it is left when the last of them is whole.
         stop = stack.enter_context(StopRequest())
         checkpoints = stack.enter_context(Checkpointer(workdir))
