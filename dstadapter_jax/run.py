@@ -234,6 +234,7 @@ class Run:
             f" go on. The step's clips: {self._ids(step)}.{before} Checkpoints in {self.workdir}"
             " are from before. Look at these clips, lower config.optimizer.learning_rate, or set"
             " config.model.dtype to float32; --config.allow_changed lets a run go on with another."
+            " Should it end here again, the newest checkpoint is from too late: move it elsewhere."
         )
 
     def _ids(self, step: int) -> str:
@@ -265,7 +266,11 @@ class Run:
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
         """Metrics on the validation split; clips that it lacks count as wrong, as in `evaluate`."""
         self._check_finite()
-        scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
+        recogniser = self.recogniser(check)
+        try:
+            scores = score_split(recogniser, self.dataset, "validation", mode="validation")
+        except FloatingPointError as error:
+            raise self._not_finite(self.step, str(error)) from error
         self.validated = True
         self.speed.restart()
         left_out = LeftOut.of(self.dataset, "validation")

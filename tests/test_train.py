@@ -1,5 +1,6 @@
 """Whole runs on real clips: trained, stopped, gone on with, evaluated, and refused."""
 
+import dataclasses
 import gc
 import json
 import math
@@ -444,6 +445,32 @@ def test_weights_that_are_not_finite_are_not_saved(config, tmp_path):
             run.save(checkpoints)
         assert checkpoints.steps() == [1]
     run.close()
+
+
+def test_probabilities_that_are_not_finite_are_no_accuracy(run_dir, config, tmp_path, monkeypatch):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints/24")
+    (workdir / "eval_test.json").unlink()
+    finite = Run.recogniser
+
+    def blown_up(run, *check):
+        recogniser = finite(run, *check)
+        return dataclasses.replace(
+            recogniser, probabilities=lambda clips: recogniser.probabilities(clips) * np.nan
+        )
+
+    of_nine = r"probabilities of 9 of the 9 clips in split '{}' aren't finite: s.*, …"
+    monkeypatch.setattr(Run, "recogniser", blown_up)
+    with pytest.raises(ValueError, match=rf"step 24, .* 4: .*{of_nine.format('validation')}.* move"):
+        train_and_evaluate(config, workdir)
+    with Checkpointer(workdir, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [18, 12]
+    monkeypatch.undo()
+    run = Run(config, workdir)
+    with pytest.raises(ValueError, match=rf"{of_nine.format('test')}.*--step=N.*checkpoints/0"):
+        evaluate(blown_up(run), workdir, "test")
+    run.close()
+    assert not (workdir / "eval_test.json").exists()
 
 
 def halve(split: pathlib.Path) -> None:
