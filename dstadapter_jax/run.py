@@ -163,6 +163,7 @@ class Run:
         return {
             "label_names": list(self.dataset.label_names),
             "num_clips": self.dataset.num_clips,
+            "dataset_sha256": self.dataset.content_sha256,
             "backbone": dataclasses.asdict(self.backbone),
             "global_batch_size": self.batch_size,
         }

@@ -1,6 +1,7 @@
 """What is checked before a run begins or goes on."""
 
 import functools
+import logging
 import math
 import pathlib
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from dstadapter_jax.recogniser import preprocess_config
 from dstadapter_jax.run_log import check_wandb
 from dstadapter_jax.video import check_decoder
 from dstadapter_jax.workdir import allowed_changes, flat_fields
+
+logger = logging.getLogger(__name__)
 
 # Fields that may differ among the processes of a run: where things are on their machines.
 OF_A_MACHINE = (
@@ -70,7 +73,7 @@ def check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:
 def check_same_everywhere(
     workdir: pathlib.Path, config: dict[str, Any], identity: Mapping[str, Any]
 ) -> None:
-    """Raises ValueError, naming the fields, if the processes of a run were asked for different ones.
+    """Raises ValueError, naming the fields, if a run's processes were asked for different ones.
 
     All must ask. They would train to the end, each its own, or wait for each other without end.
 
@@ -126,3 +129,13 @@ def check_resumable(
             raise ValueError(
                 f"{workdir}: {what}: the run there has {there!r}, asked for {here!r}. {advice}"
             )
+    if "dataset_sha256" not in saved:
+        logger.warning("%s is of an older version: whether its clips are these isn't told", workdir)
+        return
+    there, here = saved["dataset_sha256"], asked["dataset_sha256"]
+    if differing := [part for part in there | here if there.get(part) != here.get(part)]:
+        raise ValueError(
+            f"{workdir}: the dataset has the labels and as many clips as the one that the run there"
+            f" began with, but is another or another build: {', '.join(differing)} differ."
+            f" {same_data} Or choose another --workdir."
+        )

@@ -84,7 +84,9 @@ def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
 
 def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises ValueError, naming the fields, if a config isn't that of the workdir's checkpoints."""
-    found, wanted = (DEFAULTS | flat_fields(json.loads(json.dumps(config))) for config in (saved, asked))
+    found, wanted = (
+        DEFAULTS | flat_fields(json.loads(json.dumps(config))) for config in (saved, asked)
+    )
     differing = {
         field: f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
         for field in sorted(found.keys() | wanted.keys())

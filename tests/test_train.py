@@ -20,6 +20,7 @@ from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights, input_pipeline
 from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.damage import CheckpointError
 from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted
@@ -27,6 +28,7 @@ from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
 from dstadapter_jax.recogniser import Recogniser, build_model
 from dstadapter_jax.run import Run
+from dstadapter_jax.run_checks import check_resumable
 from dstadapter_jax.run_log import MetricsLog
 from dstadapter_jax.scores import Scores
 from dstadapter_jax.train import train_and_evaluate
@@ -273,6 +275,24 @@ def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, 
         train_and_evaluate(config, workdir)
 
 
+def test_another_dataset_of_the_same_labels_and_counts_is_refused(
+    run_dir, config, data_dir, tmp_path, caplog
+):
+    saved = {"backbone": {"sha256": ""}, "global_batch_size": 4}
+    copy = shutil.copytree(data_dir, tmp_path / "data")
+    (shard,) = copy.glob("recordings/frames/*/*-test.array_record*")
+    content = bytearray(shard.read_bytes())
+    content[20_000] ^= 1
+    shard.write_bytes(content)
+    config.data.dir = str(copy)
+    with pytest.raises(ValueError, match=r"another build: test differ\. Say where .* began with"):
+        train_and_evaluate(config, run_dir)
+    dataset = open_dataset(config.data.name, str(copy))
+    saved |= {"num_clips": dataset.num_clips, "label_names": list(dataset.label_names)}
+    check_resumable(tmp_path, saved, saved | {"dataset_sha256": dataset.content_sha256})
+    assert "of an older version" in caplog.text
+
+
 def test_a_run_that_never_got_anywhere_does_not_claim_its_workdir(config, tmp_path):
     config.pretrained = "nothing.npz"
     with pytest.raises(FileNotFoundError):
@@ -459,12 +479,14 @@ def test_probabilities_that_are_not_finite_are_no_accuracy(run_dir, config, tmp_
             recogniser, probabilities=lambda clips: recogniser.probabilities(clips) * np.nan
         )
 
-    of_nine = r"probabilities of 9 of the 9 clips in split '{}' aren't finite: s.*, …"
+    of_nine = r"of 9 of the 9 clips in split '{}' aren't finite: s.*, …"
     monkeypatch.setattr(Run, "recogniser", blown_up)
-    with pytest.raises(ValueError, match=rf"step 24, .* 4: .*{of_nine.format('validation')}.* move"):
+    with pytest.raises(
+        ValueError, match=rf"step 24, .* 4: .*{of_nine.format('validation')}.* move"
+    ):
         train_and_evaluate(config, workdir)
     with Checkpointer(workdir, read_only=True) as checkpoints:
-        assert checkpoints.steps() == [18, 12]
+        assert checkpoints.steps() == [18]
     monkeypatch.undo()
     run = Run(config, workdir)
     with pytest.raises(ValueError, match=rf"{of_nine.format('test')}.*--step=N.*checkpoints/0"):
