@@ -26,7 +26,7 @@ from dstadapter_jax.optimizer import (
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
 from dstadapter_jax.results import LeftOut
-from dstadapter_jax.run_checks import check_dataset, check_fields, check_resumable
+from dstadapter_jax.run_checks import check_dataset, check_epochs, check_fields, check_resumable
 from dstadapter_jax.scores import score_split
 from dstadapter_jax.sharding import (
     distribute,
@@ -149,6 +149,7 @@ class Run:
         saved = checkpoints.metadata(step)
         check_same_run(self.workdir, saved["config"], self.config.to_dict())
         check_resumable(self.workdir, saved, self.identity())
+        check_epochs(self.workdir, step / self.steps_per_epoch, self.config.num_epochs)
         trainable, optimizer, position = checkpoints.restore_training(
             step, self.state.trainable, self.state.optimizer
         )

@@ -139,3 +139,12 @@ def check_resumable(
             f" began with, but is another or another build: {', '.join(differing)} differ."
             f" {same_data} Or choose another --workdir."
         )
+
+
+def check_epochs(workdir: pathlib.Path, done: float, asked: int) -> None:
+    """Raises ValueError if fewer epochs are asked for than the workdir's run has done."""
+    if asked < done:
+        raise ValueError(
+            f"config.num_epochs: expected at least {math.ceil(done)}, the epochs that the run in"
+            f" {workdir} has begun, found {asked}."
+        )

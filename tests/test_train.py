@@ -273,6 +273,9 @@ def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, 
         ValueError, match=r"num_epochs: 5 there, 4 asked .* --config.allow_changed=n"
     ):
         train_and_evaluate(config, workdir)
+    config.allow_changed = "num_epochs"
+    with pytest.raises(ValueError, match=r"num_epochs: expected at least 5, the epochs .* found 4"):
+        train_and_evaluate(config, workdir)
 
 
 def test_another_dataset_of_the_same_labels_and_counts_is_refused(
