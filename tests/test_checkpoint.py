@@ -153,6 +153,17 @@ def test_damage_does_not_pass_unnoticed(tmp_path, damage, reason):
         restore(checkpoints, 1)
 
 
+def test_a_checkpoint_under_another_steps_name_is_not_believed(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 24, None)
+    (tmp_path / "checkpoints/24").rename(tmp_path / "checkpoints/99")
+    with (
+        Checkpointer(tmp_path) as checkpoints,
+        pytest.raises(DamagedCheckpointError, match=r"step 99 .* it is of step 24: .* renamed"),
+    ):
+        checkpoints.metadata(99)
+
+
 @pytest.mark.parametrize("read_only", [True, False])
 def test_what_a_power_loss_left_half_written_is_passed_over(tmp_path, read_only):
     with Checkpointer(tmp_path) as checkpoints:
