@@ -48,6 +48,9 @@ def check_fields(config: ConfigDict) -> None:
     for name in ("seed", "validate_last_epochs"):
         if config[name] < 0:
             raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
+    for name, most in (("seed", 2**63 - 1), ("num_epochs", 10**6)):
+        if config[name] > most:
+            raise ValueError(f"config.{name}: expected at most {most}, found {config[name]}.")
     if config.tune not in TUNES:
         raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
     allowed_changes(config.to_dict())

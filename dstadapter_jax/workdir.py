@@ -3,6 +3,7 @@
 import fcntl
 import json
 import logging
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -121,8 +122,10 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            int(row["step"]), float(row["epoch"])
+            numbers = all(math.isfinite(value) for value in row.values())
+            if not (numbers and row["step"] > 0 and row["epoch"] >= 0):
+                raise ValueError
             rows.append(row)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             logger.warning("%s, line %d: unreadable, left out", path, number)
     return rows

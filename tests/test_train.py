@@ -214,6 +214,8 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
         ("model.num_classes", 5, r"num_classes: expected 3.*found 5.*=3"),
         ("model.width", 33, r"model.width: expected .* multiple of model.heads"),
         ("batch_size", 0, r"config.batch_size: expected at least 1, found 0"),
+        ("seed", 2**63, r"config.seed: expected at most 9223372036854775807, found"),
+        ("num_epochs", 10**12, r"config.num_epochs: expected at most 1000000, found"),
         ("batch_size", 64, r"a batch of 64 clips .* found 27"),
         ("tune", "adapters", r"config.tune: expected one of"),
         ("data.decoder", "opencv", r"config.data.decoder: expected one of"),
@@ -393,6 +395,13 @@ def test_a_workdir_is_for_one_process_at_a_time(config, tmp_path):
         train_and_evaluate(config, tmp_path)
 
 
+WRONG_TYPES = [
+    '{"step": "1", "epoch": 0.5, "loss": 1.0}',
+    '{"step": 1, "epoch": 0.5, "loss": "abc"}',
+    "[1]",
+]
+
+
 def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     names = ("loss", "val_top1", "loss")
@@ -400,7 +409,16 @@ def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
     for validated, kept in ((True, rows[:2]), (False, rows[:1])):
         lines = [json.dumps(row) for row in rows]
         # What crashes and cut power leave: half a line, NULs, a line of nothing.
-        lines = [lines[0], '{"step": 1, "lo', "\0\0", "", '{"loss": 1}', *lines[1:], '{"step": 4']
+        lines = [
+            lines[0],
+            '{"step": 1, "lo',
+            "\0\0",
+            "",
+            '{"loss": 1}',
+            *WRONG_TYPES,
+            *lines[1:],
+            '{"step": 4',
+        ]
         path.write_text("\n".join(lines))
         log = MetricsLog(path, step=2, validated=validated)
         log.write({"step": 3, "epoch": 1.5, "loss": 2.0})
