@@ -86,7 +86,7 @@ def check_same_everywhere(
         identity: What else a checkpoint is known by.
     """
     backbone = {"the backbone's SHA-256": identity["backbone"]["sha256"]}
-    own = {"--workdir": str(workdir.absolute())} | flat_fields(config) | identity | backbone
+    own = {"--workdir": str(workdir.absolute())} | flat_fields(config) | dict(identity) | backbone
     hosts = gather_json(
         {name: own[name] for name in own if name not in (*OF_A_MACHINE, "backbone")}
     )
