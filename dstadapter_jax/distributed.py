@@ -50,6 +50,8 @@ def join_hosts(
             "--coordinator HOST:PORT, --num_processes and --process_id go together: expected all"
             " three, or none where SLURM, Open MPI, Kubernetes or a TPU pod starts the processes."
         )
+    if coordinator is not None and num_processes is not None and process_id is not None:
+        _check_address(coordinator, num_processes, process_id)
     # Its handler would take SIGTERM away from ours, and it knows no SIGINT.
     jax.config.update("jax_enable_preemption_service", False)
     unreachable = (
@@ -75,6 +77,19 @@ def join_hosts(
     _end_readably_on_abort(f"{name}: the run can't go on. {ADVICE}")
     if not is_primary():
         logging.getLogger("dstadapter_jax").setLevel(logging.WARNING)
+
+
+def _check_address(coordinator: str, num_processes: int, process_id: int) -> None:
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError(
+            f"--coordinator: expected HOST:PORT with a port of 1 to 65535, found {coordinator!r}."
+        )
+    if not 0 <= process_id < num_processes:
+        raise ValueError(
+            f"--process_id: expected 0 to {num_processes - 1}, found {process_id}: each of the"
+            f" {num_processes} processes has its own."
+        )
 
 
 def _end_readably_on_abort(message: str) -> None:

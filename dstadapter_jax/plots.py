@@ -1,5 +1,6 @@
 """Pictures of a run for its workdir: training curves and confusion matrix."""
 
+import io
 import pathlib
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
-from dstadapter_jax.workdir import read_metrics
+from dstadapter_jax.workdir import read_metrics, write_whole
 
 NAMED_CLASSES = 40  # more names than that can't be read along an axis
 
@@ -42,7 +43,7 @@ def draw_confusion(
         axes.set_xticks(range(classes), shown, rotation=90, parse_math=False)
         axes.set_yticks(range(classes), shown, parse_math=False)
     figure.colorbar(picture, label="share of the true class", fraction=0.046)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def _drawable(text: str) -> bool:
@@ -59,7 +60,13 @@ def draw_curves(path: pathlib.Path, metrics: pathlib.Path) -> None:
     _curve(panels[0], rows, "loss", "training loss")
     _curve(panels[1], rows, "learning_rate", "learning rate")
     _curve(panels[2], rows, "val_top1", "validation top-1", marker="o", ylim=(0, 1.02))
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: pathlib.Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    write_whole(path, picture.getvalue())
 
 
 def _curve(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import pathlib
 import zipfile
 from typing import Self
@@ -10,6 +11,7 @@ import numpy as np
 
 from dstadapter_jax.clip_dataset import ClipDataset
 from dstadapter_jax.scores import MISSED, Scores
+from dstadapter_jax.workdir import write_whole
 
 CLIP_FIELDS = {"ids": "U", "labels": "iu", "signers": "U"}  # and NumPy's letters for their types
 
@@ -107,12 +109,14 @@ class SplitResults:
     def save(self, path: pathlib.Path) -> None:
         """Writes an npz file: the fields of `Scores`, those of `LeftOut`, and `label_names`."""
         left_out = dataclasses.asdict(self.left_out).items()
+        archive = io.BytesIO()
         np.savez(
-            path,
+            archive,
             **dataclasses.asdict(self.scores),
             **{f"left_out_{name}": values for name, values in left_out},
             label_names=np.array(self.label_names, np.str_),
         )
+        write_whole(path, archive.getvalue())
 
     @classmethod
     def load(cls, path: pathlib.Path) -> Self:

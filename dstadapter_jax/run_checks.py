@@ -74,7 +74,7 @@ def check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:
 
 
 def check_same_everywhere(
-    workdir: pathlib.Path, config: dict[str, Any], identity: Mapping[str, Any]
+    workdir: pathlib.Path, config: dict[str, Any], identity: dict[str, Any]
 ) -> None:
     """Raises ValueError, naming the fields, if a run's processes were asked for different ones.
 

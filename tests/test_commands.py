@@ -17,7 +17,7 @@ from clips import write_clip
 
 from dstadapter_jax import evaluate, predict
 from dstadapter_jax.command import expanded_path, keep_compiled_programs, workdir_path
-from dstadapter_jax.plots import draw_confusion
+from dstadapter_jax.plots import draw_confusion, draw_curves
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -92,6 +92,15 @@ def test_labels_of_any_script_are_drawn(tmp_path):
         path = tmp_path / f"{len(shown)}.png"
         draw_confusion(path, np.array([0, 1]), np.array([1, 1]), shown)
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_picture_that_finds_the_disk_full_says_what_to_do(tmp_path):
+    (tmp_path / "curves.png.tmp").symlink_to("/dev/full")
+    (tmp_path / "curves.png").touch()
+    with pytest.raises(OSError, match=r"curves\.png: can't be written: No space left .* make room"):
+        draw_curves(tmp_path / "curves.png", tmp_path / "metrics.jsonl")
+    assert (tmp_path / "curves.png").read_bytes() == b""
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

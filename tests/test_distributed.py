@@ -16,6 +16,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from dstadapter_jax.distributed import join_hosts
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -165,7 +167,7 @@ def test_a_process_that_alone_cannot_read_the_checkpoint_does_not_go_on(command,
     command += ["--config.num_epochs=4", "--config.validate_every_epochs=2"]
     on_a_bad_disk = [command[0], "-c", ON_A_BAD_DISK, *command[2:]]
     with pair([command, on_a_bad_disk], workdir) as processes:
-        status, _, err = end(processes[1], 60)
+        status, _, err = end(processes[1], 120)
     assert status == 1, err
     assert re.search(r"reading step 24 from .* once .*/checkpoints/24 is moved elsewhere", err)
     assert (workdir / "checkpoints/24").exists()
@@ -175,7 +177,7 @@ def test_processes_asked_for_different_runs_end_before_they_begin(command, tmp_p
     asked = [[*command, "--config.num_epochs=16"], [*command, "--config.optimizer.learning_rate=1"]]
     asked[1] += ["--config.num_epochs=17", "--config.data.num_threads=1"]
     with pair(asked, tmp_path / "run") as processes:
-        ended = [end(process, 60) for process in processes]
+        ended = [end(process, 120) for process in processes]
     for status, _, err in ended:
         assert status == 1, err
         assert "learning_rate: 0.001 for process 0, 1.0 for process 1" in err, err
@@ -195,6 +197,20 @@ def test_flags_that_go_together(command, tmp_path, flags):
     assert "--coordinator HOST:PORT, --num_processes and --process_id go together" in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("localhost", 2, 0), r"--coordinator: expected HOST:PORT .* found 'localhost'"),
+        ((":1234", 2, 0), r"--coordinator: expected HOST:PORT"),
+        (("localhost:65536", 2, 0), r"a port of 1 to 65535, found 'localhost:65536'"),
+        (("localhost:1234", 2, 2), r"--process_id: expected 0 to 1, found 2"),
+    ],
+)
+def test_addresses_that_are_none_are_refused_at_once(given, message):
+    with pytest.raises(ValueError, match=message):
+        join_hosts(*given)
 
 
 @pytest.mark.parametrize("process", [0, 1])
