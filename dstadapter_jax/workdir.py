@@ -75,29 +75,19 @@ def drafts(*paths: pathlib.Path) -> Iterator[list[pathlib.Path]]:
 
 
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
-<<<<<<< HEAD
-    """Writes a file; killed meanwhile, it leaves the old one or the new one, whole."""
-    with drafts(path) as (draft,):
-        draft.write_bytes(content.encode() if isinstance(content, str) else content)
-=======
     """Writes a file; killed meanwhile, it leaves the old one or the new one, whole.
 
     Raises:
         OSError: It can't be written; says where, why and what to do.
     """
-    draft = path.with_name(path.name + ".tmp")
     try:
-        with draft.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        with drafts(path) as (draft,):
+            draft.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise OSError(
             f"{path}: can't be written: {error.strerror}. What was there is as it was: make room or"
             " move away what is in its place, then start the same command again."
         ) from error
->>>>>>> survive
 
 
 def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
