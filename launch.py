@@ -12,7 +12,6 @@ the result on the test split; logs and progress go to stderr.
 
 import json
 import os
-import pathlib
 import signal
 import sys
 from types import FrameType
@@ -23,7 +22,7 @@ from absl import flags
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     # Here, since they take seconds in which Ctrl-C is to be answered, too.
-    from dstadapter_jax.command import config_flag_values, parse_config
+    from dstadapter_jax.command import config_flag_values, parse_config, workdir_path
     from dstadapter_jax.distributed import is_primary, join_hosts
     from dstadapter_jax.interruption import Interrupted
     from dstadapter_jax.train import train_and_evaluate
@@ -34,9 +33,10 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_integer("num_processes", None, "Processes of the run.", 1, flag_values=values)
     flags.DEFINE_integer("process_id", None, "Of this process, from 0.", 0, flag_values=values)
     config = parse_config(values, argv, "workdir", __doc__)
+    workdir = workdir_path(values.workdir)
     join_hosts(values.coordinator, values.num_processes, values.process_id)
     try:
-        result = train_and_evaluate(config, pathlib.Path(values.workdir).expanduser())
+        result = train_and_evaluate(config, workdir)
     except Interrupted as interrupted:
         print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
         return interrupted.status

@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import typing
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -108,6 +109,9 @@ def _check_types(found: Any, expected: Any, field: str) -> None:
     # Told apart by type, since to Python True is an integer; to JSON 1 is a fine float.
     elif type(found) is not expected and (expected, type(found)) != (float, int):
         _refuse(field, expected.__name__, found)
+    # Of what people will read: no line breaks, nothing that steers a terminal, no half characters.
+    elif expected is str and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in found):
+        _refuse(field, "a line of text", found)
 
 
 def _check_model(model: dict[str, Any]) -> None:
@@ -155,5 +159,5 @@ def _check_notes(document: dict[str, Any]) -> None:
     for group, found in (notes | {"training": document["training"]}).items():
         _check_types(found, dict, group)
         for name, note in found.items():
-            if type(note) not in (int, float, str):
-                _refuse(f"{group}.{name}", "a number or a text", note)
+            if type(note) not in (int, float):
+                _check_types(note, str, f"{group}.{name}")

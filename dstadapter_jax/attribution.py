@@ -227,4 +227,4 @@ def _through_time(relevance: jax.Array, shares: jax.Array) -> tuple[jax.Array, j
     patches = own.at[:, :-1].add(before[:, 1:]).at[:, 1:].add(after[:, :-1])
     patches = rearrange(patches, "b t p -> (b t) p")
     relevance = jnp.concatenate([relevance[:, :1], patches], axis=1)
-    return relevance, (1 - shares[1]).mean(axis=(1, 2))
+    return relevance, (shares[0] + shares[2]).mean(axis=(1, 2))

@@ -159,7 +159,8 @@ class Checkpointer:
         arrays = {"trainable": trainable, "optimizer": optimizer}
         self._check_space(step, arrays)
         checksums = {name: checksum_arrays(whole) for name, whole in fetch_finite(arrays).items()}
-        metadata = metadata | {"format_version": FORMAT_VERSION, "checksums": checksums}
+        known = {"step": step, "format_version": FORMAT_VERSION, "checksums": checksums}
+        metadata = metadata | known
         metadata["checksum"] = checksum_json([metadata, iterator, metrics])
         items = ocp.args.Composite(
             iterator=ocp.args.JsonSave(iterator),
@@ -218,6 +219,10 @@ class Checkpointer:
             saved = {what: metadata.pop("checksum")}
             content = [metadata, items.iterator, self._manager.metrics(step)]
             check_sums(saved, {what: checksum_json(content)})
+            if (
+                metadata.get("step", step) != step
+            ):  # checkpoints of older versions don't tell theirs
+                raise ValueError(f"it is of step {metadata['step']}: its folder was renamed")
         return metadata, items.iterator
 
     def restore_trainable(self, step: int, like: dict) -> dict:

@@ -3,6 +3,9 @@
 import contextlib
 import dataclasses
 import functools
+import hashlib
+import json
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +14,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 SPLITS = ("train", "validation", "test")
+SHARD_END = 65536  # bytes; ArrayRecord pads its files to multiples of it
 Example = dict[str, Any]
 Place = tuple[str, int]  # a stored split, and a record's number in it
 
@@ -46,10 +50,36 @@ class ClipDataset:
             return _Records(self.builder, split)
         return _Regrouped(self.builder, self.places[split])
 
+    @functools.cached_property
+    def content_sha256(self) -> dict[str, str]:
+        """What tells it from another build, by stored split and of `metadata.json`.
+
+        Of each shard name, size and both ends, where the first clip and the index of all lie: most
+        of the clips aren't read.
+        """
+        info = self.builder.info
+        stated = json.dumps(info.metadata or {}, sort_keys=True)
+        found = {"metadata.json": hashlib.sha256(stated.encode()).hexdigest()}
+        for split, stored in info.splits.items():
+            found[split] = _shards_sha256([pathlib.Path(path) for path in stored.filepaths])
+        return found
+
     @property
     def signers(self) -> dict[str, list[str]]:
         """The known signers of each split, sorted."""
         return self.metadata.get("signers", {})
+
+
+def _shards_sha256(paths: Sequence[pathlib.Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(f"{path.name} {size} ".encode())
+            for start in (0, max(size - SHARD_END, 0)):
+                file.seek(start)
+                digest.update(file.read(SHARD_END))
+    return digest.hexdigest()
 
 
 class _Records:

@@ -1,5 +1,6 @@
 """What every command shares: logs to stderr, errors as one message instead of a stack trace."""
 
+import argparse
 import logging
 import os
 import pathlib
@@ -22,9 +23,30 @@ MEMORY = (
 )
 
 
+class PathError(argparse.ArgumentTypeError, ValueError):
+    """A path that can't be meant; `argparse` prints what it says, too."""
+
+
 def expanded_path(text: str) -> pathlib.Path:
     """A path as a user types it, `~` included; for `argparse`."""
-    return pathlib.Path(text).expanduser()
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError as error:
+        raise PathError(f"{text}: {error} Write the path out.") from error
+
+
+def workdir_path(text: str) -> pathlib.Path:
+    """The folder that a command is to fill.
+
+    Raises:
+        ValueError: It is empty, or in a place that isn't written to as to a disk.
+    """
+    if not text.strip() or "://" in text:
+        raise PathError(
+            f"--workdir: expected a folder on a disk of this machine or one that is mounted, found"
+            f" {text!r}. A bucket can be mounted: gcsfuse, s3fs; . is the folder that you are in."
+        )
+    return expanded_path(text)
 
 
 def config_flag_values(argv: Sequence[str]) -> flags.FlagValues:
@@ -71,7 +93,10 @@ def keep_compiled_programs() -> None:
     another.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        try:
+            caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        except RuntimeError:  # a user without a home: nothing is kept
+            return
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(caches, "dstadapter_jax")))
 
 

@@ -67,7 +67,7 @@ def save_sheet(path: pathlib.Path, blocks: Sequence[np.ndarray]) -> None:
     margins = ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
     sheet = np.pad(np.concatenate(blocks), margins, constant_values=WHITE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path, format="PNG", optimize=True)
+    Image.fromarray(sheet).save(path, format="PNG")
 
 
 def blank(height: int, width: int) -> np.ndarray:

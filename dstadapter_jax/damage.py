@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -71,7 +72,7 @@ def move_aside(checkpoints: pathlib.Path, step: int, reason: str) -> None:
     folder.mkdir(exist_ok=True)
     places = (folder / (f"{step}-{n}" if n else str(step)) for n in itertools.count())
     place = next(path for path in places if not path.exists())
-    (checkpoints / str(step)).rename(place)
+    shutil.move(checkpoints / str(step), place)  # `checkpoints` may be a link to another disk
     logger.warning("a damaged checkpoint, moved to %s: %s", place, reason)
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from orbax.checkpoint import multihost
 
 JOIN_SECONDS = 300  # for all processes to start; queues and images are slow
 SILENCE_SECONDS = 30  # without a sign of life from a process until it counts as dead
@@ -124,9 +125,11 @@ def gather_json(value: Any) -> list[Any]:
 
 
 def wait_for_all(what: str) -> None:
-    """Returns once all processes are here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
+    """Returns once all processes are here; they may be `JOIN_SECONDS` apart.
+
+    By JAX's coordination service: processes whose first collective begins 30 s apart fail in it.
+    """
+    multihost.get_barrier_sync_fn()(key=what, timeout_ms=JOIN_SECONDS * 1000)
 
 
 class SharedMaximum:

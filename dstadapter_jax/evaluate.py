@@ -55,12 +55,23 @@ def evaluate(
         What `eval_SPLIT.json` holds. `num_clips` is what the accuracies are fractions of; of these,
         `num_left_out` are missing, damaged or on no list, and count as wrong.
         `num_never_published` more are listed and nobody can have them: they don't count.
+
+    Raises:
+        ValueError: Labels differ, or what the model says isn't finite; nothing is written.
     """
     data = recogniser.config["data"]
     # Runs of older versions know of no `test_signer`.
     dataset = open_dataset(data["name"], data_dir or data["dir"], data.get("test_signer", ""))
     _check_labels(recogniser.label_names, dataset)
-    scores = score_split(recogniser, dataset, split, "test", views)
+    try:
+        scores = score_split(recogniser, dataset, split, "test", views)
+    except FloatingPointError as error:
+        raise ValueError(
+            f"step {recogniser.step}: {error}: there is no telling how good it is. Evaluate another"
+            " checkpoint, --step=N; or to train on from the one before, move checkpoints"
+            f"/{recogniser.step} out of the run's workdir, and lower config.optimizer.learning_rate"
+            " or set config.model.dtype to float32."
+        ) from error
     results = SplitResults(scores, LeftOut.of(dataset, split), dataset.label_names)
     text = json.dumps(_summary(recogniser, dataset, split, views, results))
     summary = json.loads(text)
@@ -152,8 +163,8 @@ def main(argv: list[str]) -> int:
         print(json.dumps(compare(run_a, run_b, args.split)))
         return 0
     output = args.output or args.workdir
-    if output is None:
-        parser.error("--output DIR goes with --adapter: where the results go")
+    if args.adapter and not (args.data_dir and output):
+        parser.error("--adapter needs --data_dir and --output: an adapter file names no folders")
     recogniser = load_recogniser(args)
     output.mkdir(parents=True, exist_ok=True)
     print(json.dumps(evaluate(recogniser, output, args.split, args.data_dir, args.views)))

@@ -18,6 +18,7 @@ from dstadapter_jax.contact_sheet import (
     GAP,
     GREY,
     INK,
+    LEAST_TILE,
     ROW_GAP,
     blank,
     captions,
@@ -96,7 +97,8 @@ def explanation_blocks(explanation: Explanation) -> list[np.ndarray]:
     (votes,), (patches,) = attribution.votes, attribution.patches
     # Heat has no pixels of its own: smooth on the enlarged frames.
     large = view.repeat(scale, axis=1).repeat(scale, axis=2)
-    told = f"Added by each frame to the logit over {explanation.against}: {votes.sum():+.2f} in all"
+    told = "What each frame adds to this label's logit over"
+    told += f" {explanation.against}: {votes.sum():+.2f} in all"
     return [
         line(explanation.label, 19, width, bold=True),
         line(explanation.details, 13, width, GREY),
@@ -117,7 +119,7 @@ def _draw_votes(votes: np.ndarray, step: int, width: int) -> np.ndarray:
     figure = _figure(width, 80)
     axes = figure.add_axes((0, 0.02, 1, 0.96))
     middles = np.arange(len(votes)) * step + (step - GAP) / 2
-    bars = axes.bar(middles, votes, 0.5 * step, color=np.where(votes < 0, AGAINST, FOR))
+    bars = axes.bar(middles, votes, LEAST_TILE / 2, color=np.where(votes < 0, AGAINST, FOR))
     axes.bar_label(bars, [f"{vote:+.2f}" for vote in votes], padding=2, fontsize=8, color=INK)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xlim(0, width)

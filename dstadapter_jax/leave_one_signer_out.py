@@ -26,7 +26,12 @@ from ml_collections import ConfigDict
 
 from dstadapter_jax import bootstrap
 from dstadapter_jax.clip_dataset import ClipDataset, all_signers, leave_one_out, open_dataset
-from dstadapter_jax.command import config_flag_values, main_with_messages, parse_config
+from dstadapter_jax.command import (
+    config_flag_values,
+    main_with_messages,
+    parse_config,
+    workdir_path,
+)
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.report.signers_page import render
 from dstadapter_jax.train import train_and_evaluate
@@ -152,7 +157,7 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_string("workdir", None, "Folder for the runs and the results.", values)
     config = parse_config(values, argv, "workdir", str(__doc__))
     try:
-        result = train_all(config, pathlib.Path(values.workdir).expanduser())
+        result = train_all(config, workdir_path(values.workdir))
     except Interrupted as interrupted:
         print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
         return interrupted.status

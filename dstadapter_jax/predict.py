@@ -15,36 +15,22 @@ import json
 import logging
 import pathlib
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from dstadapter_jax.attribution import explain
+from dstadapter_jax.clip_file import Clip, read_clip_file
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.explanation_sheet import Explanation, draw_explanations
-from dstadapter_jax.preprocess import choose_frames, preprocess
 from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
-from dstadapter_jax.video import ClipError, probe_whole, read_frames
+from dstadapter_jax.video import ClipError
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
 
 MOST_EXPLAINED = 20  # a picture of so many clips is as high as viewers open
-
-
-class Clip(NamedTuple):
-    """A video as the network gets it.
-
-    Attributes:
-        views: `(V, T, R, R, 3)` uint8; the centre crop is the last.
-        counts: `(V,)`, how many crops each stands for.
-        indices: `(T,)`, which frames of the video they show.
-    """
-
-    views: np.ndarray
-    counts: np.ndarray
-    indices: np.ndarray
 
 
 def read_clip(recogniser: Recogniser, video: str) -> Clip:
@@ -54,14 +40,7 @@ def read_clip(recogniser: Recogniser, video: str) -> Clip:
         ClipError: It can't be read.
     """
     decoder = recogniser.config["data"]["decoder"]
-    num_frames = probe_whole(video).num_frames
-    views, counts = preprocess(
-        num_frames,
-        lambda indices: read_frames(video, indices.tolist(), decoder=decoder),
-        recogniser.preprocess,
-        "test",
-    )
-    return Clip(views, counts, choose_frames(num_frames, recogniser.preprocess, "test"))
+    return read_clip_file(video, recogniser.preprocess, decoder)
 
 
 def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
@@ -83,12 +62,13 @@ def rank_labels(recogniser: Recogniser, clip: Clip) -> list[dict[str, Any]]:
 
 
 def explain_best(
-    recogniser: Recogniser, video: str, clip: Clip, predictions: list[dict[str, Any]]
+    recogniser: Recogniser, name: str, clip: Clip, predictions: list[dict[str, Any]]
 ) -> Explanation:
-    """Why the centre crop of a clip is taken for the best of its ranked labels."""
+    """Why the centre crop of a clip of some name is taken for the best of its ranked labels."""
     best, *others = predictions
     view = clip.views[-1]
-    details = [video, *(f"{other['label']} {other['probability']:.1%}" for other in others[:2])]
+    next_best = [f"{other['label']} {other['probability']:.1%}" for other in others[:2]]
+    details = [name, "next: " + ", ".join(next_best)] if others else [name]
     if len(clip.views) > 1:
         details.append(f"shown is the middle one of {clip.counts.sum()} crops")
     return Explanation(
@@ -108,6 +88,7 @@ def main(argv: list[str]) -> int:
     asked = [(video, *named) for video in args.videos for named in recognisers.items()]
     for video, language, recogniser in tqdm(asked, unit="video", disable=None, leave=False):
         answer = {"video": video} | ({"language": language} if language else {})
+        name = f"{video} in {language}" if language else video
         try:
             clip = read_clip(recogniser, video)
         except ClipError as error:
@@ -116,7 +97,7 @@ def main(argv: list[str]) -> int:
         else:
             answer["predictions"] = rank_labels(recogniser, clip)
             if args.explain:
-                explanations.append(explain_best(recogniser, video, clip, answer["predictions"]))
+                explanations.append(explain_best(recogniser, name, clip, answer["predictions"]))
         print(json.dumps(answer, ensure_ascii=False), flush=True)
     if explanations:
         draw_explanations(args.explain, explanations)
@@ -130,8 +111,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--explain", type=_png, metavar="PNG", help="draws why, to this file")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
     args = parse(parser, argv)
-    if args.explain and len(args.videos) > MOST_EXPLAINED:
-        parser.error(f"--explain: expected {MOST_EXPLAINED} videos at most, got {len(args.videos)}")
+    answers = len(args.videos) * len(args.adapter or [""])
+    if args.explain and answers > MOST_EXPLAINED:
+        parser.error(f"--explain: expected {MOST_EXPLAINED} answers at most, got {answers}")
     return args
 
 

@@ -73,35 +73,37 @@ class Predictor:
         }
 
     def _load_tower(self, adapter: Adapter, backbone: str) -> None:
-        self._tower = Tower.load(
-            _sizes(adapter.model),
+        self._cfg = _sizes(adapter.model)
+        tower = Tower.load(
+            self._cfg,
             find_backbone(adapter.backbone, backbone),
             resize_positions=adapter.config["resize_positions"],
         )
+        self._graphdef, self._identity = tower.graphdef, tower.start
         # The features' program has a head, as every model, and never uses it.
-        head = {name: self._tower.start[f"head/{name}"] for name in ("kernel", "bias")}
-        self._frozen = self._put({**self._tower.frozen, "head": head})
-        self._features = _make_features(self._tower.graphdef, self._mesh)
+        head = {name: tower.start[f"head/{name}"] for name in ("kernel", "bias")}
+        self._frozen = self._put({**tower.frozen, "head": head})
+        self._features = _make_features(tower.graphdef, self._mesh)
         self._classify = jax.jit(on_mesh(self._mesh, _classify))
 
     @functools.cached_property
     def _start(self) -> dict:
         """Adapters that change nothing, shared by all files that hold a head alone."""
-        return self._put(self._tower.start)
+        return self._put(self._identity)
 
     def _put(self, tree: Mapping) -> dict:
         return jax.device_put(dict(tree), replicated(self._mesh))
 
     def _place(self, name: str, weights: Mapping[str, np.ndarray]) -> None:
         start = self._start if self.adapters[name].config["tune"] == "head" else {}
-        own = self._put(to_ours(weights, self._tower.cfg))
+        own = self._put(to_ours(weights, self._cfg))
         self._weights[name] = unflatten_dict(start | own, sep="/")
         self._heads[name] = self._weights[name].pop("head")
 
     def _model(self, name: str) -> DSTAdapter:
         own = self._weights[name] | {"head": self._heads[name]}
         frozen = {part: weights for part, weights in self._frozen.items() if part != "head"}
-        model = nnx.merge(self._tower.graphdef, own, frozen)
+        model = nnx.merge(self._graphdef, own, frozen)
         model.cfg = self.adapters[name].model  # of as many classes as its own head has
         return model
 
@@ -123,7 +125,7 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Compiles all there is to compile, so that no request has to wait for it."""
-        cfg = self._tower.cfg
+        cfg = self._cfg
         size = (cfg.num_frames, cfg.input_resolution, cfg.input_resolution, 3)
         clip = np.zeros((1, *size), np.uint8)
         for name in self.adapters:

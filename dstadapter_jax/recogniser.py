@@ -61,14 +61,18 @@ def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, Backbone]:
     return model, Backbone(source, revision, file_sha256(path))
 
 
+def view_probabilities(model: DSTAdapter, views: jax.Array) -> jax.Array:
+    """What `predict` and exports compute: `(B, T, R, R, 3)` uint8 -> `(B, classes)` float32."""
+    return jax.nn.softmax(model(normalize(views)))
+
+
 def make_predict(
     graphdef: nnx.GraphDef, mesh: Mesh
 ) -> Callable[[dict, dict, jax.Array], jax.Array]:
     """The compiled `(trainable, frozen, (B, T, R, R, 3) uint8) -> (B, classes)` probabilities."""
 
     def predict(trainable: dict, frozen: dict, clips: jax.Array) -> jax.Array:
-        model = nnx.merge(graphdef, trainable, frozen)
-        return jax.nn.softmax(model(normalize(clips)))
+        return view_probabilities(nnx.merge(graphdef, trainable, frozen), clips)
 
     return jax.jit(on_mesh(mesh, predict))
 
@@ -84,6 +88,7 @@ class Recogniser:
         preprocess: From videos to views, as in training.
         config: Of the run.
         step: Of the checkpoint.
+        backbone: What was trained on.
     """
 
     probabilities: Callable[[np.ndarray], np.ndarray]
@@ -92,6 +97,7 @@ class Recogniser:
     preprocess: PreprocessConfig
     config: Mapping[str, Any]
     step: int
+    backbone: Backbone
 
     @classmethod
     def load(cls, workdir: pathlib.Path, which: str = "best", backbone: str = "") -> Self:
@@ -123,6 +129,7 @@ class Recogniser:
             preprocess=preprocess_config(config),
             config=config,
             step=step,
+            backbone=Backbone(**metadata["backbone"]),
         )
 
     @classmethod
@@ -160,6 +167,7 @@ class Recogniser:
             preprocess=preprocess_config(adapter.config),
             config=_config_here(adapter),
             step=adapter.step,
+            backbone=adapter.backbone,
         )
 
 

@@ -26,7 +26,7 @@ from dstadapter_jax.optimizer import (
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
 from dstadapter_jax.results import LeftOut
-from dstadapter_jax.run_checks import check_dataset, check_fields, check_resumable
+from dstadapter_jax.run_checks import check_dataset, check_epochs, check_fields, check_resumable
 from dstadapter_jax.scores import score_split
 from dstadapter_jax.sharding import (
     distribute,
@@ -148,7 +148,8 @@ class Run:
     def _restore(self, checkpoints: Checkpointer, step: int) -> None:
         saved = checkpoints.metadata(step)
         check_same_run(self.workdir, saved["config"], self.config.to_dict())
-        check_resumable(self.workdir, saved, self._identity())
+        check_resumable(self.workdir, saved, self.identity())
+        check_epochs(self.workdir, step / self.steps_per_epoch, self.config.num_epochs)
         trainable, optimizer, position = checkpoints.restore_training(
             step, self.state.trainable, self.state.optimizer
         )
@@ -158,11 +159,12 @@ class Run:
         self.step, self.losses, self.validated = step, saved["losses"], saved["validated"]
         logger.info("going on from step %d of %d in %s", step, self.total_steps, self.workdir)
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What, besides the config, makes it this run and no other."""
         return {
             "label_names": list(self.dataset.label_names),
             "num_clips": self.dataset.num_clips,
+            "dataset_sha256": self.dataset.content_sha256,
             "backbone": dataclasses.asdict(self.backbone),
             "global_batch_size": self.batch_size,
         }
@@ -182,7 +184,7 @@ class Run:
             trainable=self.state.trainable,
             optimizer=self.state.optimizer,
             iterator=self.batches.get_state(),
-            metadata=self._identity()
+            metadata=self.identity()
             | {
                 "config": self.config.to_dict(),
                 "losses": [float(loss) for loss in self.losses],
@@ -234,6 +236,7 @@ class Run:
             f" go on. The step's clips: {self._ids(step)}.{before} Checkpoints in {self.workdir}"
             " are from before. Look at these clips, lower config.optimizer.learning_rate, or set"
             " config.model.dtype to float32; --config.allow_changed lets a run go on with another."
+            " Should it end here again, the newest checkpoint is from too late: move it elsewhere."
         )
 
     def _ids(self, step: int) -> str:
@@ -255,6 +258,7 @@ class Run:
             preprocess=self.preprocess,
             config=self.config.to_dict(),
             step=self.step,
+            backbone=self.backbone,
         )
 
     def close(self) -> None:
@@ -265,7 +269,11 @@ class Run:
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
         """Metrics on the validation split; clips that it lacks count as wrong, as in `evaluate`."""
         self._check_finite()
-        scores = score_split(self.recogniser(check), self.dataset, "validation", mode="validation")
+        recogniser = self.recogniser(check)
+        try:
+            scores = score_split(recogniser, self.dataset, "validation", mode="validation")
+        except FloatingPointError as error:
+            raise self._not_finite(self.step, str(error)) from error
         self.validated = True
         self.speed.restart()
         left_out = LeftOut.of(self.dataset, "validation")

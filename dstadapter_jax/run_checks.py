@@ -1,6 +1,7 @@
 """What is checked before a run begins or goes on."""
 
 import functools
+import logging
 import math
 import pathlib
 from collections.abc import Mapping
@@ -9,12 +10,21 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dstadapter_jax.clip_dataset import SPLITS, ClipDataset
+from dstadapter_jax.distributed import gather_json
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.optimizer import TUNES
 from dstadapter_jax.recogniser import preprocess_config
 from dstadapter_jax.run_log import check_wandb
 from dstadapter_jax.video import check_decoder
-from dstadapter_jax.workdir import allowed_changes
+from dstadapter_jax.workdir import allowed_changes, flat_fields
+
+logger = logging.getLogger(__name__)
+
+# Fields that may differ among the processes of a run: where things are on their machines.
+OF_A_MACHINE = (
+    *("data.dir", "data.num_threads", "data.decoder", "pretrained", "pretrained_revision"),
+    "wandb_project",
+)
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -38,6 +48,9 @@ def check_fields(config: ConfigDict) -> None:
     for name in ("seed", "validate_last_epochs"):
         if config[name] < 0:
             raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
+    for name, most in (("seed", 2**63 - 1), ("num_epochs", 10**6)):
+        if config[name] > most:
+            raise ValueError(f"config.{name}: expected at most {most}, found {config[name]}.")
     if config.tune not in TUNES:
         raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
     allowed_changes(config.to_dict())
@@ -58,6 +71,36 @@ def check_dataset(config: ConfigDict, dataset: ClipDataset) -> None:
         )
     for split in SPLITS:
         dataset.source(split)
+
+
+def check_same_everywhere(
+    workdir: pathlib.Path, config: dict[str, Any], identity: Mapping[str, Any]
+) -> None:
+    """Raises ValueError, naming the fields, if a run's processes were asked for different ones.
+
+    All must ask. They would train to the end, each its own, or wait for each other without end.
+
+    Args:
+        workdir: Of the run.
+        config: Its fields.
+        identity: What else a checkpoint is known by.
+    """
+    backbone = {"the backbone's SHA-256": identity["backbone"]["sha256"]}
+    own = {"--workdir": str(workdir.absolute())} | flat_fields(config) | identity | backbone
+    hosts = gather_json(
+        {name: own[name] for name in own if name not in (*OF_A_MACHINE, "backbone")}
+    )
+    differing = [
+        f"{name}: {hosts[0].get(name)!r} for process 0, {other.get(name)!r} for process {number}"
+        for number, other in enumerate(hosts)
+        for name in hosts[0] | other
+        if other.get(name) != hosts[0].get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"the processes of the run were asked for different ones: {'; '.join(differing)}."
+            " Start all of them with the same command, config, data and backbone."
+        )
 
 
 def check_resumable(
@@ -89,3 +132,22 @@ def check_resumable(
             raise ValueError(
                 f"{workdir}: {what}: the run there has {there!r}, asked for {here!r}. {advice}"
             )
+    if "dataset_sha256" not in saved:
+        logger.warning("%s is of an older version: whether its clips are these isn't told", workdir)
+        return
+    there, here = saved["dataset_sha256"], asked["dataset_sha256"]
+    if differing := [part for part in there | here if there.get(part) != here.get(part)]:
+        raise ValueError(
+            f"{workdir}: the dataset has the labels and as many clips as the one that the run there"
+            f" began with, but is another or another build: {', '.join(differing)} differ."
+            f" {same_data} Or choose another --workdir."
+        )
+
+
+def check_epochs(workdir: pathlib.Path, done: float, asked: int) -> None:
+    """Raises ValueError if fewer epochs are asked for than the workdir's run has done."""
+    if asked < done:
+        raise ValueError(
+            f"config.num_epochs: expected at least {math.ceil(done)}, the epochs that the run in"
+            f" {workdir} has begun, found {asked}."
+        )

@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib.metadata
+import itertools
 import json
+import logging
 import os
 import pathlib
 import time
@@ -18,6 +20,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from dstadapter_jax.distributed import is_primary
 from dstadapter_jax.workdir import read_metrics, write_whole
 
+logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
@@ -135,6 +138,42 @@ def check_wandb(project: str) -> None:
         ) from error
 
 
+def keep_unexplained(workdir: pathlib.Path, step: int, log_every_steps: int) -> None:
+    """Keeps under other names what would be lost, where no checkpoint tells why, and says so.
+
+    A run that was killed has logged what came after its last checkpoint: an epoch at most.
+    """
+    path = workdir / "metrics.jsonl"
+    rows = read_metrics(path)
+    if any(_epochs_after(step, row) > 1 for row in rows):
+        last = max(row["epoch"] for row in rows)
+        logger.warning(
+            "%s goes on to epoch %g, and the run begins at step %d, the last that a checkpoint is"
+            " there of: the log is kept as %s, TensorBoard's files beside it",
+            *(path, last, step, _keep(path)),
+        )
+    elif step >= log_every_steps and not any(row["step"] <= step for row in rows):
+        logger.warning(
+            "%s tells nothing of the %d steps that were done: its lines are lost; what TensorBoard"
+            " has of them is kept in %s.before",
+            *(path, step, workdir / "tensorboard"),
+        )
+    else:
+        return
+    if (workdir / "tensorboard").is_dir():
+        _keep(workdir / "tensorboard")
+
+
+def _epochs_after(step: int, row: Row) -> float:
+    return row["epoch"] * (row["step"] - step) / row["step"] if row["step"] > step else 0
+
+
+def _keep(path: pathlib.Path) -> pathlib.Path:
+    names = (f"{path.name}.before{f'-{n}' if n else ''}" for n in itertools.count())
+    place = next(place for name in names if not (place := path.with_name(name)).exists())
+    return path.rename(place)
+
+
 class RunLog:
     """All the places that a row of metrics goes to; a context manager.
 
@@ -147,6 +186,7 @@ class RunLog:
         self._writers: list[Callable[[Row], None]] = []
         if not is_primary():
             return
+        keep_unexplained(workdir, step, config.log_every_steps)
         lines = MetricsLog(workdir / "metrics.jsonl", step, validated)
         self._writers.append(lines.write)
         self._add(TensorBoard(workdir / "tensorboard", lines.rows))

@@ -16,6 +16,8 @@ from dstadapter_jax.views import REFERENCE_VIEWS, Views
 
 FIRST, AMONG_FIVE, MISSED = OUTCOMES = range(3)  # where a clip's true label is ranked
 
+NAMED = 5  # clips in a message
+
 
 def _no_texts() -> np.ndarray:
     return np.zeros(0, np.str_)
@@ -87,6 +89,9 @@ def score_split(
         split: `train`, `validation` or `test`.
         mode: Which views are taken: the one for `validation`, or `views` for `test`.
         views: Of the latter.
+
+    Raises:
+        FloatingPointError: Of some clips the model says what isn't finite: no accuracy is one then.
     """
     config = recogniser.config
     batches = view_batches(
@@ -123,6 +128,11 @@ def score_split(
             progress.update(int(index.max()) + 1 - progress.n)
     every = dict(item for of_host in gather_json(list(texts.items())) for item in of_host)
     ids, signers = zip(*(every[place] for place in range(num_clips)), strict=True)
-    return Scores(
-        sums / counts[:, None], labels, np.array(ids, np.str_), np.array(signers, np.str_)
-    )
+    probabilities = sums / counts[:, None]
+    if (blown_up := np.flatnonzero(~np.isfinite(probabilities).all(axis=1))).size:
+        raise FloatingPointError(
+            f"the probabilities of {blown_up.size} of the {num_clips} clips in split {split!r}"
+            f" aren't finite: {', '.join(ids[place] for place in blown_up[:NAMED])}"
+            f"{', …' if blown_up.size > NAMED else ''}"
+        )
+    return Scores(probabilities, labels, np.array(ids, np.str_), np.array(signers, np.str_))

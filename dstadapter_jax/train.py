@@ -10,11 +10,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.distributed import is_primary
+from dstadapter_jax.distributed import is_primary, wait_for_all
 from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted, StopRequest
 from dstadapter_jax.plots import draw_curves
 from dstadapter_jax.run import Run
+from dstadapter_jax.run_checks import check_same_everywhere
 from dstadapter_jax.run_log import RunLog
 from dstadapter_jax.workdir import hold_workdir, write_config
 
@@ -39,6 +40,8 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         stack.enter_context(hold_workdir(workdir))
         run = Run(config, workdir)
         stack.callback(run.close)
+        wait_for_all("runs built")  # some have their backbone at once, others fetch it
+        check_same_everywhere(workdir, config.to_dict(), run.identity())
         # Before the checkpoints, so that it is left when the last of them is whole.
         stop = stack.enter_context(StopRequest())
         checkpoints = stack.enter_context(Checkpointer(workdir))

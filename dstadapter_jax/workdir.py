@@ -3,6 +3,7 @@
 import fcntl
 import json
 import logging
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -53,14 +54,30 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def drafts(*paths: pathlib.Path) -> Iterator[list[pathlib.Path]]:
+    """Names to write files under, which take the places of `paths` once all is done.
+
+    Killed meanwhile, it leaves the old files or the new ones, whole; after an error the old ones,
+    and no drafts.
+    """
+    names = [path.with_name(path.name + ".tmp") for path in paths]
+    try:
+        yield names
+        for name in names:
+            with name.open("rb") as file:
+                os.fsync(file.fileno())
+        for name, path in zip(names, paths, strict=True):
+            os.replace(name, path)
+    finally:
+        for name in filter(pathlib.Path.exists, names):
+            name.unlink()
+
+
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a file; killed meanwhile, it leaves the old one or the new one, whole."""
-    draft = path.with_name(path.name + ".tmp")
-    with draft.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    with drafts(path) as (draft,):
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
@@ -72,7 +89,7 @@ def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
 def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
     """The fields that `config.allow_changed` names; raises ValueError if one doesn't exist."""
     names = tuple(name.strip() for name in config["allow_changed"].split(",") if name.strip())
-    known = sorted(set(_flat(config)) - set(FREE_FIELDS))
+    known = sorted(set(flat_fields(config)) - set(FREE_FIELDS))
     for name in names:
         if name not in known:
             raise ValueError(
@@ -84,7 +101,9 @@ def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
 
 def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises ValueError, naming the fields, if a config isn't that of the workdir's checkpoints."""
-    found, wanted = (DEFAULTS | _flat(json.loads(json.dumps(config))) for config in (saved, asked))
+    found, wanted = (
+        DEFAULTS | flat_fields(json.loads(json.dumps(config))) for config in (saved, asked)
+    )
     differing = {
         field: f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
         for field in sorted(found.keys() | wanted.keys())
@@ -101,11 +120,12 @@ def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str
         logger.warning("from here on changed: %s", "; ".join(differing.values()))
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config's fields by their names with dots."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flat_fields(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
@@ -118,8 +138,10 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            int(row["step"]), float(row["epoch"])
+            numbers = all(math.isfinite(value) for value in row.values())
+            if not (numbers and row["step"] > 0 and row["epoch"] >= 0):
+                raise ValueError
             rows.append(row)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             logger.warning("%s, line %d: unreadable, left out", path, number)
     return rows

@@ -126,19 +126,17 @@ def test_the_card_is_one_the_hub_understands(signs):
     assert "--backbone FILE" in card.text
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"tune": "full"}, "tune=full has trained the whole tower, .* tune=adapter or head"),
-        ({"pretrained": ""}, "backbone was drawn at random, and nobody else has it"),
-    ],
-)
-def test_runs_that_have_no_adapter_to_share(config, tmp_path, changes, message):
+def test_runs_that_have_no_adapter_to_share(run_dir, config, tmp_path):
+    output = str(tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="backbone was drawn at random, and nobody else has it"):
+        export(["adapter", "--workdir", str(run_dir), "-o", output])
     config = config.copy_and_resolve_references()
-    config.update(changes)
+    config.tune = "full"
     run = save_run(config, tmp_path / "run")
-    with pytest.raises(ValueError, match=message):
-        export(["adapter", "--workdir", str(run), "-o", str(tmp_path / "none.safetensors")])
+    with pytest.raises(
+        ValueError, match=r"tune=full has trained the whole tower, .*adapter or hea"
+    ):
+        export(["adapter", "--workdir", str(run), "-o", output])
     assert not list(tmp_path.glob("none*"))
 
 
@@ -152,7 +150,8 @@ def test_runs_that_have_no_adapter_to_share(config, tmp_path, changes, message):
         (predict.main, ["clip.mp4"], "--workdir --adapter is required"),
         (predict.main, ["--workdir", "x", "--adapter", "y", "clip.mp4"], "not allowed with"),
         (predict.main, ["--adapter", "y", "--step", "3", "clip.mp4"], "--step goes with --workdir"),
-        (evaluate.main, ["--adapter", "y"], "--output DIR goes with --adapter"),
+        (evaluate.main, ["--adapter", "y", "--data_dir", "x"], "needs --data_dir and --output"),
+        (evaluate.main, ["--adapter", "y", "--output", "x"], "needs --data_dir and --output"),
     ],
 )
 def test_wrong_use(command, arguments, message, capsys):
@@ -198,6 +197,19 @@ def test_predict_takes_adapter_files(signs, run, config, recordings, capsys):
         assert line.get("error") == alone.get("error")
     with pytest.raises(ValueError, match=r"expected names that differ, found signs, signs; say NA"):
         predict.main(["--adapter", str(signs), "--adapter", str(signs), *videos])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("DEMO_WORKDIR" not in os.environ, reason="needs the demo, already run")
+@pytest.mark.parametrize("tune", ["adapter", "head"])
+def test_the_demos_results_from_its_adapter_file_alone(tune, tmp_path, capsys):
+    demo, path = pathlib.Path(os.environ["DEMO_WORKDIR"]), tmp_path / "signs.safetensors"
+    assert export(["adapter", "--workdir", str(demo / tune), "-o", str(path)]) == 0
+    assert path.stat().st_size < {"adapter": 100_000, "head": 5_000}[tune]
+    results = ["--output", str(tmp_path / "results")]
+    assert evaluate.main(["--adapter", str(path), "--data_dir", str(demo / "data"), *results]) == 0
+    found, expected = lines_of(capsys)[-1], json.loads((demo / tune / "eval_test.json").read_text())
+    assert {name: found[name] for name in expected} == expected
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:

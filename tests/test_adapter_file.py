@@ -180,6 +180,8 @@ def test_an_honest_change_is_read(file):
         ("label_names", "abc", "label_names: expected list, found 'abc'"),
         ("label_names", ["a"] * 4, "label_names: expected 5 of them, .*, found 4"),
         ("label_names", ["a"] * 4 + [None], "label_names: expected str, found None"),
+        ("label_names", ["a"] * 4 + ["\x1b[2J"], r"label_names: expected a line .*, found '\\x1b"),
+        ("label_names", ["a"] * 4 + ["\ud800"], r"label_names: expected a line .*, found '\\ud80"),
         ("config", [], r"config: expected the fields .*, found \[\]"),
         (
             "config.tune",
@@ -210,7 +212,7 @@ def test_an_honest_change_is_read(file):
         ("backbone.source", "../tower.npz", r"backbone\.source: expected hf:.*, found '\.\./tower"),
         ("step", "12", "step: expected int, found '12'"),
         ("metrics", {"test": 3}, r"metrics\.test: expected dict, found 3"),
-        ("metrics", {"test": {"top1": [1]}}, r"metrics\.test\.top1: expected a number or a text"),
+        ("metrics", {"test": {"top1": [1]}}, r"metrics\.test\.top1: expected str, found \[1\]"),
         ("licence", "x" * 201, r"licence: expected at most 200 characters, found 'x+ …"),
         ("checksum", "0" * 64, "damaged: it doesn't hold what was saved. Fetch or export it again"),
     ],

@@ -1,8 +1,10 @@
 """Which checkpoints are kept, which one is called the best, and which ones are no good."""
 
+import os
 import pathlib
 import resource
 import shutil
+import tempfile
 import threading
 
 import jax
@@ -13,7 +15,7 @@ from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig
 from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError, explained
+from dstadapter_jax.damage import CheckpointError, DamagedCheckpointError, explained, move_aside
 from dstadapter_jax.optimizer import count_parameters, make_optimizer, partition
 
 
@@ -151,6 +153,17 @@ def test_damage_does_not_pass_unnoticed(tmp_path, damage, reason):
         restore(checkpoints, 1)
 
 
+def test_a_checkpoint_under_another_steps_name_is_not_believed(tmp_path):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 24, None)
+    (tmp_path / "checkpoints/24").rename(tmp_path / "checkpoints/99")
+    with (
+        Checkpointer(tmp_path) as checkpoints,
+        pytest.raises(DamagedCheckpointError, match=r"step 99 .* it is of step 24: .* renamed"),
+    ):
+        checkpoints.metadata(99)
+
+
 @pytest.mark.parametrize("read_only", [True, False])
 def test_what_a_power_loss_left_half_written_is_passed_over(tmp_path, read_only):
     with Checkpointer(tmp_path) as checkpoints:
@@ -161,6 +174,18 @@ def test_what_a_power_loss_left_half_written_is_passed_over(tmp_path, read_only)
     with Checkpointer(tmp_path, read_only=read_only) as checkpoints:
         assert checkpoints.steps() == [1]
     assert not (tmp_path / "damaged_checkpoints").exists()
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs another disk")
+def test_a_damaged_checkpoint_is_moved_from_another_disk(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other_disk:
+        (tmp_path / "checkpoints").symlink_to(other_disk)
+        metrics = tmp_path / "checkpoints/7/metrics/metrics"
+        metrics.parent.mkdir(parents=True)
+        metrics.touch()
+        move_aside(tmp_path / "checkpoints", 7, "it is empty")
+        assert not list(pathlib.Path(other_disk).iterdir())
+    assert (tmp_path / "damaged_checkpoints/7/metrics/metrics").is_file()
 
 
 def test_without_any_readable_metrics_nothing_is_moved(tmp_path):

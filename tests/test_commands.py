@@ -16,9 +16,33 @@ import pytest
 from clips import write_clip
 
 from dstadapter_jax import evaluate, predict
+from dstadapter_jax.command import expanded_path, keep_compiled_programs, workdir_path
 from dstadapter_jax.plots import draw_confusion
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("text", ["", " ", "gs://bucket/run", "s3://bucket/run"])
+def test_a_workdir_that_is_no_folder_is_refused(text):
+    with pytest.raises(ValueError, match=r"--workdir: expected a folder on a disk .* found '"):
+        workdir_path(text)
+
+
+def test_a_home_that_nobody_has_is_said(capsys):
+    with pytest.raises(ValueError, match=r"~nosuchuser/x: .*home directory"):
+        expanded_path("~nosuchuser/x")
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["--workdir", "~nosuchuser/x"])
+    assert "~nosuchuser/x: Could not determine home directory" in capsys.readouterr().err
+
+
+def test_without_a_home_no_compiled_programs_are_kept(monkeypatch):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # in no list of users
+    with pytest.raises(RuntimeError):
+        pathlib.Path.home()
+    keep_compiled_programs()
 
 
 def lines_of(capsys: pytest.CaptureFixture) -> list[dict]:

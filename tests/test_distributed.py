@@ -56,7 +56,7 @@ def end(process: subprocess.Popen, within: float) -> tuple[int, str, str]:
 
 @contextlib.contextmanager
 def pair(
-    command: list[str], workdir: pathlib.Path | list[pathlib.Path], *, slurm: bool = False
+    command: list[str] | list[list[str]], workdir: pathlib.Path, *, slurm: bool = False
 ) -> Iterator[list]:
     """Both processes, told of each other by flags or as by SLURM; none is left behind."""
     port = free_port()
@@ -69,9 +69,9 @@ def pair(
         tasks = [{}, {}]
         shared = ["--coordinator", f"localhost:{port}", "--num_processes", "2", "--process_id"]
         flags = [[*shared, i] for i in "01"]
-    workdirs = workdir if isinstance(workdir, list) else [workdir] * 2
+    commands = command if isinstance(command[0], list) else [command] * 2
     processes = [
-        start([*command, "--workdir", str(workdirs[i]), *flags[i]], 2, **tasks[i]) for i in range(2)
+        start([*commands[i], "--workdir", str(workdir), *flags[i]], 2, **tasks[i]) for i in range(2)
     ]
     try:
         yield processes
@@ -150,17 +150,39 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
     np.testing.assert_allclose(*(s["probabilities"] for s in scores), rtol=0, atol=1e-5)
 
 
+# Launches with what follows on a machine whose disk gives other bytes than were written.
+ON_A_BAD_DISK = """
+import runpy
+from dstadapter_jax import checkpoint
+sums = checkpoint.checksum_arrays
+checkpoint.checksum_arrays = lambda tree: {name: ~crc for name, crc in sums(tree).items()}
+runpy.run_path("launch.py", run_name="__main__")
+"""
+
+
 def test_a_process_that_alone_cannot_read_the_checkpoint_does_not_go_on(command, run_dir, tmp_path):
-    # Each process reads its own copy; that of the second is damaged.
-    workdirs = [shutil.copytree(run_dir, tmp_path / name) for name in "01"]
-    for path in (workdirs[1] / "checkpoints/24").glob("optimizer/**/d/*"):
-        os.truncate(path, path.stat().st_size // 2)
-    arguments = ["--config.num_epochs=4", "--config.validate_every_epochs=2"]
-    with pair([*command, *arguments], workdirs) as processes:
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    command += ["--config.num_epochs=4", "--config.validate_every_epochs=2"]
+    on_a_bad_disk = [command[0], "-c", ON_A_BAD_DISK, *command[2:]]
+    with pair([command, on_a_bad_disk], workdir) as processes:
         status, _, err = end(processes[1], 60)
     assert status == 1, err
     assert re.search(r"reading step 24 from .* once .*/checkpoints/24 is moved elsewhere", err)
-    assert (workdirs[1] / "checkpoints/24").exists()
+    assert (workdir / "checkpoints/24").exists()
+
+
+def test_processes_asked_for_different_runs_end_before_they_begin(command, tmp_path):
+    asked = [[*command, "--config.num_epochs=16"], [*command, "--config.optimizer.learning_rate=1"]]
+    asked[1] += ["--config.num_epochs=17", "--config.data.num_threads=1"]
+    with pair(asked, tmp_path / "run") as processes:
+        ended = [end(process, 60) for process in processes]
+    for status, _, err in ended:
+        assert status == 1, err
+        assert "learning_rate: 0.001 for process 0, 1.0 for process 1" in err, err
+        assert "num_epochs: 16 for process 0, 17 for process 1" in err
+        assert "num_threads" not in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "run/checkpoints").exists()
 
 
 @pytest.mark.parametrize(

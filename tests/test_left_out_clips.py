@@ -7,6 +7,7 @@ import pytest
 from clips import barcoded_frames, write_clip
 from conftest import tiny_config
 
+from dstadapter_jax.backbone import Backbone
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.model_config import ModelConfig
@@ -59,6 +60,7 @@ def in_order(name, data_dir):
         preprocess=PreprocessConfig(num_frames=4, resolution=32),
         config=config.to_dict(),
         step=0,
+        backbone=Backbone(),
     )
 
 

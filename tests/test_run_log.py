@@ -64,6 +64,38 @@ def test_a_resumed_run_shows_each_step_once(run_dir, config, tmp_path):
         assert again[name] == unbroken[name]
 
 
+def test_a_log_that_no_checkpoint_explains_is_kept(run_dir, config, tmp_path, caplog):
+    rows = (run_dir / "metrics.jsonl").read_bytes()
+    for number, kept in enumerate(("metrics.jsonl.before", "metrics.jsonl.before-1")):
+        shutil.copytree(run_dir / "tensorboard", tmp_path / "tensorboard", dirs_exist_ok=True)
+        (tmp_path / "metrics.jsonl").write_bytes(rows)
+        # Steps 7 to 24 were done after it, and an epoch has six.
+        with RunLog(tmp_path, config, step=6 * number, validated=True):
+            pass
+        assert (tmp_path / kept).read_bytes() == rows
+        assert f"begins at step {6 * number}, the last" in caplog.text
+        assert kept in caplog.text
+    assert scalars(tmp_path / "tensorboard.before") == scalars(run_dir / "tensorboard")
+
+
+def test_a_log_that_is_gone_is_told_of(run_dir, config, tmp_path, caplog):
+    shutil.copytree(run_dir / "tensorboard", tmp_path / "tensorboard")
+    with RunLog(tmp_path, config, step=24, validated=True):
+        pass
+    assert "tells nothing of the 24 steps that were done" in caplog.text
+    assert scalars(tmp_path / "tensorboard.before") == scalars(run_dir / "tensorboard")
+
+
+def test_of_a_killed_run_nothing_is_kept_beside(run_dir, config, tmp_path, caplog):
+    (tmp_path / "metrics.jsonl").write_bytes((run_dir / "metrics.jsonl").read_bytes())
+    with RunLog(tmp_path, config, step=18, validated=True):
+        pass
+    with RunLog(tmp_path / "", config, step=1, validated=True):  # nothing is logged yet
+        pass
+    assert sorted(path.name for path in tmp_path.glob("*.before*")) == []
+    assert not caplog.text
+
+
 def test_without_its_package_weights_and_biases_is_refused(config, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [])
     config.wandb_project = "signs"

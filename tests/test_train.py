@@ -1,5 +1,6 @@
 """Whole runs on real clips: trained, stopped, gone on with, evaluated, and refused."""
 
+import dataclasses
 import gc
 import json
 import math
@@ -19,6 +20,7 @@ from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights, input_pipeline
 from dstadapter_jax.checkpoint import Checkpointer
+from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.damage import CheckpointError
 from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted
@@ -26,6 +28,7 @@ from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
 from dstadapter_jax.recogniser import Recogniser, build_model
 from dstadapter_jax.run import Run
+from dstadapter_jax.run_checks import check_resumable
 from dstadapter_jax.run_log import MetricsLog
 from dstadapter_jax.scores import Scores
 from dstadapter_jax.train import train_and_evaluate
@@ -211,6 +214,8 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
         ("model.num_classes", 5, r"num_classes: expected 3.*found 5.*=3"),
         ("model.width", 33, r"model.width: expected .* multiple of model.heads"),
         ("batch_size", 0, r"config.batch_size: expected at least 1, found 0"),
+        ("seed", 2**63, r"config.seed: expected at most 9223372036854775807, found"),
+        ("num_epochs", 10**12, r"config.num_epochs: expected at most 1000000, found"),
         ("batch_size", 64, r"a batch of 64 clips .* found 27"),
         ("tune", "adapters", r"config.tune: expected one of"),
         ("data.decoder", "opencv", r"config.data.decoder: expected one of"),
@@ -270,6 +275,27 @@ def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, 
         ValueError, match=r"num_epochs: 5 there, 4 asked .* --config.allow_changed=n"
     ):
         train_and_evaluate(config, workdir)
+    config.allow_changed = "num_epochs"
+    with pytest.raises(ValueError, match=r"num_epochs: expected at least 5, the epochs .* found 4"):
+        train_and_evaluate(config, workdir)
+
+
+def test_another_dataset_of_the_same_labels_and_counts_is_refused(
+    run_dir, config, data_dir, tmp_path, caplog
+):
+    saved = {"backbone": {"sha256": ""}, "global_batch_size": 4}
+    copy = shutil.copytree(data_dir, tmp_path / "data")
+    (shard,) = copy.glob("recordings/frames/*/*-test.array_record*")
+    content = bytearray(shard.read_bytes())
+    content[20_000] ^= 1
+    shard.write_bytes(content)
+    config.data.dir = str(copy)
+    with pytest.raises(ValueError, match=r"another build: test differ\. Say where .* began with"):
+        train_and_evaluate(config, run_dir)
+    dataset = open_dataset(config.data.name, str(copy))
+    saved |= {"num_clips": dataset.num_clips, "label_names": list(dataset.label_names)}
+    check_resumable(tmp_path, saved, saved | {"dataset_sha256": dataset.content_sha256})
+    assert "of an older version" in caplog.text
 
 
 def test_a_run_that_never_got_anywhere_does_not_claim_its_workdir(config, tmp_path):
@@ -369,6 +395,13 @@ def test_a_workdir_is_for_one_process_at_a_time(config, tmp_path):
         train_and_evaluate(config, tmp_path)
 
 
+WRONG_TYPES = [
+    '{"step": "1", "epoch": 0.5, "loss": 1.0}',
+    '{"step": 1, "epoch": 0.5, "loss": "abc"}',
+    "[1]",
+]
+
+
 def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     names = ("loss", "val_top1", "loss")
@@ -376,7 +409,16 @@ def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
     for validated, kept in ((True, rows[:2]), (False, rows[:1])):
         lines = [json.dumps(row) for row in rows]
         # What crashes and cut power leave: half a line, NULs, a line of nothing.
-        lines = [lines[0], '{"step": 1, "lo', "\0\0", "", '{"loss": 1}', *lines[1:], '{"step": 4']
+        lines = [
+            lines[0],
+            '{"step": 1, "lo',
+            "\0\0",
+            "",
+            '{"loss": 1}',
+            *WRONG_TYPES,
+            *lines[1:],
+            '{"step": 4',
+        ]
         path.write_text("\n".join(lines))
         log = MetricsLog(path, step=2, validated=validated)
         log.write({"step": 3, "epoch": 1.5, "loss": 2.0})
@@ -444,6 +486,34 @@ def test_weights_that_are_not_finite_are_not_saved(config, tmp_path):
             run.save(checkpoints)
         assert checkpoints.steps() == [1]
     run.close()
+
+
+def test_probabilities_that_are_not_finite_are_no_accuracy(run_dir, config, tmp_path, monkeypatch):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints/24")
+    (workdir / "eval_test.json").unlink()
+    finite = Run.recogniser
+
+    def blown_up(run, *check):
+        recogniser = finite(run, *check)
+        return dataclasses.replace(
+            recogniser, probabilities=lambda clips: recogniser.probabilities(clips) * np.nan
+        )
+
+    of_nine = r"of 9 of the 9 clips in split '{}' aren't finite: s.*, …"
+    monkeypatch.setattr(Run, "recogniser", blown_up)
+    with pytest.raises(
+        ValueError, match=rf"step 24, .* 4: .*{of_nine.format('validation')}.* move"
+    ):
+        train_and_evaluate(config, workdir)
+    with Checkpointer(workdir, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [18]
+    monkeypatch.undo()
+    run = Run(config, workdir)
+    with pytest.raises(ValueError, match=rf"{of_nine.format('test')}.*--step=N.*checkpoints/0"):
+        evaluate(blown_up(run), workdir, "test")
+    run.close()
+    assert not (workdir / "eval_test.json").exists()
 
 
 def halve(split: pathlib.Path) -> None:

@@ -1,20 +1,22 @@
 """Takes a trained recogniser elsewhere: `python -m dstadapter_jax.export KIND …`.
 
-    adapter    what was trained, in one small file for `--adapter`, with a model card
-    push       that file and its card to the Hugging Face hub
-
-`python -m dstadapter_jax.export KIND --help` tells the rest.
+adapter    what was trained, in one small file for `--adapter`, with a model card
+push       that file and its card to the Hugging Face hub
+stablehlo  a program for JAX, PJRT and IREE, on CPUs, GPUs and TPUs
+onnx       a program for ONNX Runtime and its kin, on servers, phones and in browsers
 """
 
 import argparse
 import sys
 
 from dstadapter_jax.command import main_with_messages
-from dstadapter_jax.export import adapter, push
+from dstadapter_jax.export import adapter, onnx_program, push, stablehlo_program
 
 KINDS = {
     "adapter": adapter.main,
     "push": push.main,
+    "stablehlo": stablehlo_program.main,
+    "onnx": onnx_program.main,
 }
 
 

@@ -94,8 +94,8 @@ def _where(adapter: Adapter) -> str:
 def _results(adapter: Adapter) -> str:
     rows = []
     for split, metrics in adapter.metrics.items():
-        figures = [f"{metrics[name]:.4f}" for name in FRACTIONS]
-        rows.append((split, metrics.get("num_clips", ""), metrics["views"], *figures))
+        figures = [f"{metrics[name]:.4f}" if name in metrics else "" for name in FRACTIONS]
+        rows.append((split, metrics.get("num_clips", ""), metrics.get("views", ""), *figures))
     table = _table(("split", "clips", "views", *FRACTIONS.values()), rows)
     dataset = f"On `{adapter.config['data']['name']}`, at step {adapter.step}:"
     return f"{dataset}\n\n{table}" if rows else "Nothing was measured of this checkpoint."

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dstadapter_jax.attribution import explain
 from dstadapter_jax.confusions import (
     ConfusedPair,
     confused_pairs,
     confusion_counts,
     typical_clip,
 )
+from dstadapter_jax.explanation_sheet import heat
 from dstadapter_jax.report import charts
 from dstadapter_jax.report.evaluation import Evaluation
 from dstadapter_jax.report.intervals import percent
@@ -25,7 +27,8 @@ def confused_signs(evaluation: Evaluation) -> ET.Element:
     pairs = confused_pairs(confusion_counts(evaluation.results.scores), MOST_PAIRS)
     about = (
         "The pairs with the most clips taken for the other sign, a clip of each, and the frames of"
-        " it that the network saw."
+        " it that the network saw. Below them: what in these spoke for the sign it was taken for,"
+        " and against the other one."
         if pairs
         else "No clip was taken for another sign."
     )
@@ -57,12 +60,16 @@ def _clip(evaluation: Evaluation, label: int, taken_for: int) -> ET.Element:
         evaluation.views,
     )
     best = int(scores.predictions[place])
+    other = taken_for if best == label else label
+    model = evaluation.recogniser.model
+    patches = explain(model, strip.frames[np.newaxis], [best], [other]).patches[0]
     verdict = "recognised" if best == label else f"taken for {names[best]}"
     about = [f"probability {percent(scores.probabilities[place, best])}"]
     about += [f"signer {scores.signers[place]}"] * bool(scores.signers[place])
     about += [frames_text(strip.indices)]
     return strip_figure(
         strip,
+        heat(strip.frames, np.asarray(patches)),
         f"a clip of {names[label]}",
         tag("b", names[label]),
         f" {verdict} · {' · '.join(about)} · ",

@@ -42,27 +42,36 @@ class Strip:
         return cls(pixels[middle], indices)
 
 
-def strip_figure(strip: Strip, name: str, *caption: Node) -> ET.Element:
+def strip_figure(strip: Strip, relevance: np.ndarray, name: str, *caption: Node) -> ET.Element:
     """A figure of all frames, side by side or, where there is little room, in rows.
 
     Args:
         strip: The frames.
+        relevance: `(T, R, R, 3)` uint8, the same under heat where they counted.
         name: Of the clip, for those who can't see it.
         caption: Below it.
     """
+    return tag(
+        "figure",
+        _row(strip.frames, strip.indices, f"Frames of {name}"),
+        _row(relevance, strip.indices, f"What counted in the frames of {name}"),
+        tag("figcaption", *caption),
+    )
+
+
+def _row(frames: np.ndarray, indices: np.ndarray, about: str) -> ET.Element:
     images = [
         tag(
             "img",
             src=f"data:image/jpeg;base64,{_jpeg(frame)}",
             alt=f"frame {index}",
             title=f"frame {index}",
-            width=strip.frames.shape[2],
-            height=strip.frames.shape[1],
+            width=frames.shape[2],
+            height=frames.shape[1],
         )
-        for frame, index in zip(strip.frames, strip.indices.tolist(), strict=True)
+        for frame, index in zip(frames, indices.tolist(), strict=True)
     ]
-    frames = tag("div", *images, class_="strip", role="group", aria_label=f"Frames of {name}")
-    return tag("figure", frames, tag("figcaption", *caption))
+    return tag("div", *images, class_="strip", role="group", aria_label=about)
 
 
 def frames_text(indices: np.ndarray) -> str:

@@ -1,0 +1,49 @@
+"""Recognises the sign in a video by JAX; nothing of dstadapter_jax is needed.
+
+    pip install jax flatbuffers av opencv-python-headless
+    python consume_stablehlo.py signs.stablehlo clip.mp4
+
+Beside signs.stablehlo lies signs.stablehlo.json.
+"""
+
+import json
+import sys
+
+import av
+import cv2
+import jax
+import numpy as np
+from jax import export
+
+program, video = sys.argv[1:]
+with open(f"{program}.json", encoding="utf-8") as file:
+    contract = json.load(file)
+num_frames = contract["preprocessing"]["num_frames"]
+side = contract["preprocessing"]["resolution"]
+
+# One frame of each of equally long segments.
+with av.open(video) as container:
+    segment = (sum(1 for _ in container.decode(video=0)) - 1) / num_frames
+chosen = np.round(segment * np.arange(num_frames)).astype(int) + int(segment / 2)
+
+# Upright, in RGB, the short side resized.
+frames = {}
+with av.open(video) as container:
+    for index, frame in enumerate(container.decode(video=0)):
+        if index in chosen:
+            pixels = frame.to_ndarray(format="rgb24", interpolation="POINT")
+            pixels = np.rot90(pixels, frame.rotation // 90)
+            scale = side / min(pixels.shape[:2])
+            height, width = (int(n * scale + 0.5) for n in pixels.shape[:2])
+            frames[index] = cv2.resize(pixels, (width, height))
+clip = np.stack([frames[index] for index in chosen])
+
+# Squares at the start, the end and the middle of the long side.
+y, x = ((n - side) // 2 for n in clip.shape[1:3])
+views = np.stack([clip[:, k * y : k * y + side, k * x : k * x + side] for k in (0, 2, 1)])
+
+with open(program, "rb") as file:
+    recognise = jax.jit(export.deserialize(bytearray(file.read())).call)
+probabilities = np.asarray(recognise(views)).mean(axis=0)
+for label in np.argsort(-probabilities)[:5]:
+    print(f"{probabilities[label]:.6f}  {contract['labels'][label]}")

@@ -1,0 +1,1 @@
+"""A page that recognises signs in uploaded and recorded clips: `python -m dstadapter_jax.app`."""
