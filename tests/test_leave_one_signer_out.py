@@ -6,6 +6,9 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from clips import barcoded_frames, write_clip
@@ -27,6 +30,7 @@ from tfds_builders import __main__ as tfds_builders
 # How ml_collections loads config files.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
 
+ROOT = pathlib.Path(__file__).parents[1]
 SPLITS = ("train", "validation", "test")
 SIGNERS = ["person 0", "person 1", "person 2", "person 3", "person 4"]
 
@@ -157,6 +161,15 @@ def short_config(three_signers):
     return config
 
 
+def write_config(config, folder):
+    path = folder / "config.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n\n"
+        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
+    )
+    return str(path)
+
+
 def files_of(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
@@ -183,12 +196,7 @@ def test_it_goes_on_where_it_was_stopped_and_tells_all(short_config, tmp_path, m
     before = files_of(folders["../ann"])
 
     # As a process of its own would be started again.
-    path = tmp_path / "config.py"
-    path.write_text(
-        "from ml_collections import ConfigDict\n\n"
-        f"def get_config():\n    return ConfigDict({short_config.to_dict()!r}).lock()\n"
-    )
-    arguments = ["--config", str(path), "--workdir", str(workdir)]
+    arguments = ["--config", write_config(short_config, tmp_path), "--workdir", str(workdir)]
     assert command.main(arguments) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert trained == [(name, step) for name in folders for step in (1, 2)]
@@ -226,6 +234,37 @@ def test_it_goes_on_where_it_was_stopped_and_tells_all(short_config, tmp_path, m
     assert evaluate.main(["--workdir", str(folders["cem"])]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again == told["signers"]["cem"]
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_as_if_never_killed(short_config, tmp_path):
+    expected = command.train_all(short_config, tmp_path / "unbroken")
+    workdir = tmp_path / "runs"
+    arguments = ["--config", write_config(short_config, tmp_path), "--workdir", str(workdir)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "dstadapter_jax.leave_one_signer_out", *arguments], cwd=ROOT
+    )
+    until = time.monotonic() + 300
+    second = workdir / command.fold_name("ben <b>")
+    while not list(second.glob("checkpoints/*/metadata")):
+        assert child.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    first = files_of(workdir / command.fold_name("../ann"))
+    result = subprocess.run(
+        [sys.executable, "-m", "dstadapter_jax.leave_one_signer_out", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1]) == expected
+    assert files_of(workdir / command.fold_name("../ann")) == first
+    assert "signer 1 of 3" not in result.stderr
+    assert "signer 2 of 3: ben <b>" in result.stderr
 
 
 def test_what_does_not_belong_there_is_refused(short_config, data_dir, tmp_path):
