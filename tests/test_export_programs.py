@@ -15,11 +15,11 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from adapters import SIZES, save_run, write_tower
 from clips import write_clip
 from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig, predict
-from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.export import __main__ as export
 from dstadapter_jax.export import onnx_program, stablehlo_program
@@ -27,7 +27,6 @@ from dstadapter_jax.export.contract import preprocessing_fields
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig, choose_frames, make_views
 from dstadapter_jax.recogniser import Recogniser, draw_model, view_probabilities
-from dstadapter_jax.run import Run
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = {"stablehlo": stablehlo_program, "onnx": onnx_program}
@@ -69,16 +68,6 @@ def test_a_program_gives_what_the_run_gives(kind, module, run_dir, tmp_path, cap
         np.testing.assert_allclose(program(views), expected, rtol=0, atol=1e-6)
 
 
-def test_an_adapter_file_leaves_as_its_run_does(run_dir, recordings, tmp_path, capsys):
-    adapter, output = tmp_path / "signs.safetensors", tmp_path / "signs.stablehlo"
-    run_export(capsys, "adapter", "--workdir", run_dir, "-o", adapter)
-    video = recordings / "s0_l0_t0.mp4"
-    run_export(capsys, "stablehlo", "--adapter", adapter, "-o", output, video)
-    views = np.random.default_rng(0).integers(256, size=(3, 4, 32, 32, 3), dtype=np.uint8)
-    expected = Recogniser.load(run_dir).probabilities(views)
-    np.testing.assert_allclose(stablehlo_program.load(output)(views), expected, rtol=0, atol=1e-6)
-
-
 @NEEDS_ONNX
 @pytest.mark.parametrize("spatial_kernel", [(1, 1, 1), (1, 3, 3)])
 def test_every_weight_counts_in_onnx(spatial_kernel, tmp_path):
@@ -112,18 +101,25 @@ def _random_model(cfg: ModelConfig, seed: int) -> DSTAdapter:
     )
 
 
-def test_a_run_in_bfloat16_leaves_in_float32(config, tmp_path, capsys):
+def test_an_adapter_file_of_a_run_in_bfloat16_leaves_in_float32(
+    config, recordings, tmp_path, capsys
+):
+    config.pretrained = str(write_tower(tmp_path / "tower.safetensors", SIZES))
     config.model.dtype = "bfloat16"
-    run = Run(config, tmp_path / "run")
-    with Checkpointer(run.workdir) as checkpoints:
-        run.save(checkpoints)
-    run.close()
-    output = tmp_path / "signs"
-    printed = run_export(capsys, "stablehlo", "--workdir", run.workdir, "-o", output)
+    run = save_run(config, tmp_path / "run")
+    adapter, output = tmp_path / "signs.safetensors", tmp_path / "signs.stablehlo"
+    run_export(capsys, "adapter", "--workdir", run, "-o", adapter)
+    source = ("--adapter", adapter, "--backbone", config.pretrained)
+    video = recordings / "s0_l0_t0.mp4"
+    printed = run_export(capsys, "stablehlo", *source, "-o", output, video)
     assert printed["largest_probability_difference"] <= 1e-6
     contract = json.loads(pathlib.Path(printed["contract"]).read_text())
     assert contract["program"]["dtype"] == "float32"
     assert contract["training"]["dtype"] == "bfloat16"
+    views = np.random.default_rng(0).integers(256, size=(3, 4, 32, 32, 3), dtype=np.uint8)
+    of_run, found = Recogniser.load(run).probabilities(views), stablehlo_program.load(output)(views)
+    np.testing.assert_allclose(found, of_run, rtol=0, atol=0.02)  # as coarse as bfloat16
+    assert np.abs(found - of_run).max() > 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
