@@ -1,6 +1,7 @@
 """The page over real HTTP: answers, messages, bounds, and nothing left behind."""
 
 import importlib.util
+import pathlib
 import re
 import signal
 import time
@@ -35,7 +36,7 @@ def server(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("server")
     adapters = write_adapters(tmp_path_factory.mktemp("adapters"))
-    with serving(folder, *adapters, "--max_megabytes=2", "--max_frames=100") as server:
+    with serving(folder, *adapters, "--max_megabytes=2") as server:
         yield server
     assert server.process.returncode == 0
     assert [path.name for path in folder.iterdir()] == ["log"]
@@ -160,8 +161,9 @@ def test_without_a_clip(server):
 @with_gradio
 def test_too_many_frames_and_bytes(server, tmp_path):
     path = tmp_path / "long.mp4"
-    write_clip(path, np.repeat(barcoded_frames(1, 32, 48), 101, axis=0))
-    assert "has 101 frames, more than 100" in server.answer(path.read_bytes())
+    frames = np.zeros((3601, 16, 16, 3), np.uint8)
+    write_clip(path, frames, fps=100, options={"preset": "ultrafast"})
+    assert "has 3,601 frames, more than 3,600" in server.answer(path.read_bytes())
     refused = server.upload(bytes(2_200_000))
     assert refused.status_code == 413
     assert "2,097,152 bytes" in refused.text
@@ -200,11 +202,22 @@ def test_only_what_the_page_needs_is_served(server, clip):
         "gradio_api/vibe-code/",
     ):
         assert status(path) == 404, path
-    for path in ("/etc/passwd", str(server.folder.parent / "log"), "http://127.0.0.1:9/"):
+    log, readme = server.folder.parent / "log", pathlib.Path(app.__file__).parents[2] / "README.md"
+    for path in ("/etc/passwd", log, readme, "README.md", "http://127.0.0.1:9/"):
         assert status(f"gradio_api/file={path}", follow_redirects=False) in (403, 404), path
     assert status("", headers={"Host": "evil.example"}) == 400
     chunked = httpx.post(f"{server.url}gradio_api/upload", content=iter([b"x"]))
     assert chunked.status_code == 411
+
+
+@with_gradio
+@pytest.mark.parametrize("name", ["page.html", "picture.svg"])
+def test_an_upload_is_never_shown_as_a_page(server, name):
+    (path,) = server.upload(b"<svg xmlns='http://www.w3.org/2000/svg' onload='a'/>", name).json()
+    answer = server.client.get(f"{server.url}gradio_api/file={path}")
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"].startswith("attachment")
+    server.ask(path)
 
 
 @with_gradio

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import math
 import signal
 import sys
 import threading
@@ -22,9 +23,10 @@ from dstadapter_jax.clip_file import ClipLimits
 from dstadapter_jax.command import main_with_messages
 from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
 
+MAX_FRAMES = 3600  # of a clip; a minute at 60 a second
 ALLOWED = (
-    "A clip of one sign, {max_seconds:g} seconds and {max_megabytes} MB at most. It is deleted once"
-    " it is answered."
+    "A clip of one sign, {max_seconds:g} seconds and {max_megabytes:g} MB at most."
+    " It is deleted once it is answered."
 )
 OPENING = (
     "address to listen on; by default only this machine can reach the page. With 0.0.0.0 everybody"
@@ -38,7 +40,7 @@ def main(argv: list[str]) -> int:
     args = _parse(argv)
     if not importlib.util.find_spec("gradio"):
         raise ValueError("the page needs Gradio: pip install -r requirements-app.txt")
-    limits = ClipLimits(args.max_frames, args.max_seconds)
+    limits = ClipLimits(MAX_FRAMES, args.max_seconds)
     recognisers = load_recognisers(args)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> int:
         answering.warm_up()
         page = build_page(answering, ALLOWED.format(**vars(args)))
         try:
-            serve(page, folder, args.host, args.port, args.max_megabytes * 2**20)
+            serve(page, folder, args.host, args.port, int(args.max_megabytes * 2**20))
             print(json.dumps({"url": page.local_url}), flush=True)
             while not stop.wait(60):
                 sweep(folder, KEPT_SECONDS)
@@ -67,13 +69,21 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add_arguments(parser, many=True)
     parser.add_argument("--host", default="127.0.0.1", help=OPENING)
     parser.add_argument("--port", type=int, default=0, help="by default the first free from 7860")
-    parser.add_argument("--max_megabytes", type=int, default=50, help="of a clip's file (50)")
-    parser.add_argument("--max_seconds", type=float, default=60, help="of a clip (60)")
-    parser.add_argument("--max_frames", type=int, default=3600, help="of a clip (3600)")
-    parser.add_argument(
-        "--time_limit", type=float, default=20, help="seconds that decoding a clip may take (20)"
-    )
+    for name, default, unit in (
+        ("--max_megabytes", 50, "MB of a clip's file"),
+        ("--max_seconds", 60, "seconds of a clip"),
+        ("--time_limit", 20, "seconds that decoding a clip may take"),
+    ):
+        parser.add_argument(name, type=_positive, default=default, help=f"{unit} ({default})")
     return parse(parser, argv)
+
+
+def _positive(text: str) -> float:
+    """A limit; for `argparse`."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
 
 
 if __name__ == "__main__":

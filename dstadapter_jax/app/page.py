@@ -88,7 +88,7 @@ class Answering:
 
 def _clause(reason: str) -> str:
     """A `ClipError.reason`, most of which begin with a verb, to follow "This clip"."""
-    verbs = ("is ", "has ", "holds ", "can't ", "takes ", "makes ", "changes ", "lacks ")
+    verbs = ("is ", "has ", "holds ", "can't ", "takes ", "makes ", "changes ")
     return reason if reason.startswith(verbs) else f"can't be read: {reason}"
 
 

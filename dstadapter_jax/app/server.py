@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dstadapter_jax.app.uploads import folder_size
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 # What Gradio's page asks for. Among the rest are its documentation, monitoring, a proxy, and
 # handlers of other components.
 ROUTES = re.compile(
@@ -20,9 +20,10 @@ ROUTES = re.compile(
     r"|/gradio_api/(upload|upload_progress|queue/join|queue/data|heartbeat/\w+|reset|cancel"
     r"|startup-events|info|file=.*)"
 )
+DOCUMENTATION = ("docs_url", "redoc_url", "openapi_url")  # FastAPI's
 MOST_MESSAGE = 100_000  # bytes of a request that is no upload
 MULTIPART = 10_000  # bytes around an upload's file
-MOST_WAITING = 20  # times the largest upload: what may lie in the temporary folder
+MOST_UPLOADS = 20  # times the largest upload: what may lie in the temporary folder
 SESSIONS = 32  # whose last clip's views are kept
 # The browser itself sees to it that the page loads nothing from elsewhere. Gradio's scripts need
 # the two that are called unsafe.
@@ -78,7 +79,7 @@ class Gate:
             return PlainTextResponse("The request must say its length.", 411)
         if length > (self.most + MULTIPART if upload else MOST_MESSAGE):
             return PlainTextResponse(f"Files may have {self.most:,} bytes.", 413)
-        if upload and folder_size(self.folder) + self._coming + length > MOST_WAITING * self.most:
+        if upload and folder_size(self.folder) + self._coming + length > MOST_UPLOADS * self.most:
             return PlainTextResponse("Too many uploads are waiting; try again later.", 503)
         return None
 
@@ -102,32 +103,36 @@ def serve(page: gr.Blocks, folder: pathlib.Path, host: str, port: int, most: int
         most: Bytes of an upload.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is taken, or the address isn't this machine's.
     """
     gate = [Middleware(Gate, folder=folder, most=most)]
     if host in LOOPBACK:
         # Other names for this address are those of other people's pages (DNS rebinding).
-        gate.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"]))
-    page.launch(
-        server_name=host,
-        server_port=port or None,
-        max_file_size=most,
-        app_kwargs={"middleware": gate, "docs_url": None, "redoc_url": None, "openapi_url": None},
-        theme=_theme(),
-        css_paths=pathlib.Path(__file__).with_name("page.css"),
-        state_session_capacity=SESSIONS,
-        footer_links=[],
-        show_error=False,  # what isn't meant for visitors goes to the log
-        share=False,
-        ssr_mode=False,
-        run_history=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        pwa=False,
-        inbrowser=False,
-        quiet=True,
-        prevent_thread_lock=True,
-    )
+        gate.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK))
+    try:
+        page.launch(
+            server_name=f"[{host.strip('[]')}]" if ":" in host else host,
+            server_port=port or None,
+            max_file_size=most,
+            app_kwargs={"middleware": gate} | dict.fromkeys(DOCUMENTATION),
+            theme=_theme(),
+            css_paths=pathlib.Path(__file__).with_name("page.css"),
+            state_session_capacity=SESSIONS,
+            footer_links=[],
+            show_error=False,  # what isn't meant for visitors goes to the log
+            share=False,
+            ssr_mode=False,
+            run_history=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            pwa=False,
+            inbrowser=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        where = f"{host}, port {port or '7860 to 7959'}"
+        raise OSError(f"can't listen on {where}: taken, or not this machine's.") from error
 
 
 def _theme() -> gr.themes.Base:
