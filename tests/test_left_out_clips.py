@@ -53,6 +53,7 @@ def in_order(name, data_dir):
     classes = len(dataset.label_names)
     config = tiny_config(data_dir)
     config.data.name = name
+    config.model.num_classes = classes
     return Recogniser(
         probabilities=lambda clips: np.tile(np.arange(classes, 0, -1.0), (len(clips), 1)),
         model=draw_model(ModelConfig(**config.model), seed=0),
