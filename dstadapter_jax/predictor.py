@@ -52,7 +52,13 @@ class Predictor:
             AdapterError: A file isn't a whole adapter file, or is for another backbone or of other
                 sizes than the first.
             WeightsError: A file can't be fetched, or isn't the backbone.
+            ValueError: There is no file, or a batch of none.
         """
+        if not files or batch_size < 1:
+            raise ValueError(
+                "expected at least one adapter file and a batch_size of at least 1, found"
+                f" {len(files)} files and {batch_size}."
+            )
         self.batch_size = batch_size
         self.adapters: dict[str, Adapter] = {}
         self._weights: dict[str, dict] = {}

@@ -183,3 +183,6 @@ def test_requests_that_cannot_be_answered(tower, files):
     with pytest.raises(ValueError, match=r"expected shape \(batch, frames"):
         predictor.probabilities(CLIPS[:1, :2], ["ase"])
     assert predictor.probabilities(CLIPS[:0], []) == []
+    for some, batch_size in (({}, 1), (files, 0)):
+        with pytest.raises(ValueError, match="at least one adapter file and a batch_size of at l"):
+            Predictor(some, str(tower), batch_size)

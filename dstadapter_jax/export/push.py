@@ -38,9 +38,11 @@ def push(path: pathlib.Path, repository: str, *, private: bool = False) -> dict[
         api.create_repo(repository, private=private, exist_ok=True)
         commit = api.create_commit(repository, operations, commit_message=f"Adapter {path.stem}")
     except Exception as error:  # the client's errors share no base class
+        # Of an upload that failed the cause alone tells why.
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
         raise ValueError(
-            f"{repository}: not pushed ({' '.join(str(error).split())}). Check the name, the"
-            " connection and who you are: `hf auth login`."
+            f"{repository}: not pushed ({reason}). Check the name, the connection and who you are:"
+            " `hf auth login`."
         ) from error
     adapter = f"hf:{repository}/{path.name}"
     return {"commit": commit.oid, "url": commit.commit_url, "adapter": adapter}
