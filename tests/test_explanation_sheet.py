@@ -1,9 +1,6 @@
 """The picture of an explanation, and the command that draws it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +14,6 @@ from dstadapter_jax.predict import explain_best, rank_labels, read_clip
 from dstadapter_jax.preprocess import make_views
 from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.video import read_frames
-
-ROOT = Path(__file__).parents[1]
 
 
 def made_up(layers=2, **changes):
@@ -36,28 +31,20 @@ def made_up(layers=2, **changes):
     return Attribution(**attribution | changes)
 
 
-def test_the_command_draws_what_the_network_saw_of_each_video(run_dir, recordings, tmp_path):
+def test_the_command_draws_what_the_network_saw_of_each_video(
+    run_dir, recordings, tmp_path, capsys
+):
     videos = [str(recordings / name) for name in ("s0_l0_t0.mp4", "s1_l2_t1.mp4")]
     broken, picture = tmp_path / "broken.mp4", tmp_path / "new" / "why.png"
     broken.write_bytes(b"no video")
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "dstadapter_jax.predict", "--workdir", str(run_dir)),
-            *("--explain", str(picture), videos[0], str(broken), videos[1]),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    assert result.returncode == 1, result.stderr
-    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    arguments = ["--explain", str(picture), videos[0], str(broken), videos[1]]
+    assert predict.main(["--workdir", str(run_dir), *arguments]) == 1
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [set(answer) for answer in answers] == [
         {"video", "predictions"},
         {"video", "error"},
         {"video", "predictions"},
     ]
-    assert f"drew {picture}" in result.stderr
     recogniser, sheet = Recogniser.load(run_dir), pixels_of(picture)
     tops = []
     for video in videos:
