@@ -142,6 +142,11 @@ def random_model(cfg, untrained_adapters=False):
 TINY = {"num_frames": 3, "input_resolution": 32, "layers": 3, "heads": 2, "num_classes": 4}
 
 
+@pytest.fixture(scope="module")
+def tiny():
+    return random_model(small_config(**TINY))
+
+
 @pytest.mark.parametrize(
     ("untrained_adapters", "against"), [(False, None), (False, [2, 0]), (True, None)]
 )
@@ -188,9 +193,9 @@ def test_votes_add_up_to_the_logits_that_the_model_gives(changes, atol):
     np.testing.assert_allclose(found.patches[1], 1 / found.patches[1].size, rtol=1e-5)
 
 
-def test_the_gates_are_those_of_the_pass():
-    cfg = small_config(**TINY)
-    model, weights = random_model(cfg)
+def test_the_gates_are_those_of_the_pass(tiny):
+    model, weights = tiny
+    cfg = model.cfg
     views = random_views(cfg)
     found = explain(model, views, [1, 3])
     weights = {name.removeprefix("backbone."): array for name, array in weights.items()}
@@ -215,9 +220,9 @@ def gate_of(x, weights, name, cfg):
     return (added[:, 1:] / (2 * doubled[:, 1:])).mean(axis=(0, 1))
 
 
-def test_looking_on_changes_no_program_and_leaves_nothing_behind():
-    cfg = small_config(**TINY)
-    model, _ = random_model(cfg)
+def test_looking_on_changes_no_program_and_leaves_nothing_behind(tiny):
+    model, _ = tiny
+    cfg = model.cfg
     graphdef, weights = nnx.split(model.last_block)
     x = np.zeros((6, 5, cfg.width), np.float32)
 
@@ -241,10 +246,10 @@ def test_looking_on_changes_no_program_and_leaves_nothing_behind():
 @pytest.mark.parametrize(
     ("labels", "against"), [([0, 4], None), ([0, -1], None), ([0], None), ([0, 1], [2, 4])]
 )
-def test_ids_that_the_model_has_not_got(labels, against):
-    cfg = small_config(**TINY)
+def test_ids_that_the_model_has_not_got(tiny, labels, against):
+    model, _ = tiny
     with pytest.raises(ValueError, match=r"expected 2 ids from 0 to 3, one a view, found \["):
-        explain(blank_model(cfg), random_views(cfg), labels, against)
+        explain(model, random_views(model.cfg), labels, against)
 
 
 @pytest.fixture(scope="module")
