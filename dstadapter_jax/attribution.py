@@ -39,7 +39,8 @@ from einops import rearrange
 from flax import nnx
 from jax.typing import ArrayLike
 
-from dstadapter_jax.model import Adapter, Block, DSTAdapter, Hook
+from dstadapter_jax.layers import Hook
+from dstadapter_jax.model import Adapter, Block, DSTAdapter
 from dstadapter_jax.preprocess import normalize
 
 Seen = dict[tuple[str, str], Any]  # what a hook saw, by module and name

@@ -6,119 +6,25 @@ released PyTorch code the comment says why the result is the same.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
+from dstadapter_jax.layers import (
+    Hook,
+    depthwise_conv,
+    layer_norm,
+    linear,
+    quick_gelu,
+    unhooked,
+    widen,
+)
 from dstadapter_jax.model_config import DEAR, REDUCTION, REMAT_POLICIES, ModelConfig
 from dstadapter_jax.sharding import whole
-
-# Called as `hook(place, …, value)` where a module has computed something that explanations need:
-# sees it, and gives back what the network is to go on with. (`nnx.Module.sow` would leave its
-# values in the modules, where every pass and every checkpoint met them.)
-Hook = Callable[..., Any]
-
-
-def unhooked(*place_and_value: Any) -> Any:
-    """The hook of an ordinary pass: gives the value back, and so adds nothing to the program."""
-    return place_and_value[-1]
-
-
-def quick_gelu(x: jax.Array) -> jax.Array:
-    """CLIP's activation, `x * sigmoid(1.702 x)`."""
-    return x * jax.nn.sigmoid(1.702 * x)
-
-
-def depthwise_conv(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, hook: Hook = unhooked
-) -> jax.Array:
-    """Depthwise 3-D cross-correlation with zero 'same' padding, as shifted multiply-adds.
-
-    A grouped convolution of so few taps is some fifty times slower on CPUs.
-
-    Args:
-        x: `(b, t, h, w, c)`.
-        kernel: `(kt, kh, kw, c)`, odd sides.
-        bias: `(c,)`.
-        hook: Gets `taps`, what each place takes from each of its neighbours, a list in the order
-            of the kernel's `(kt, kh, kw)`, each of the output's shape.
-
-    Returns:
-        `(b, t, h, w, c)`.
-    """
-    sides = kernel.shape[:3]
-    padded = jnp.pad(x, [(0, 0), *[(side // 2, side // 2) for side in sides], (0, 0)])
-    taps = [
-        kernel[offset] * jax.lax.dynamic_slice(padded, (0, *offset, 0), x.shape)
-        for offset in np.ndindex(sides)
-    ]
-    return sum(hook("taps", taps), start=bias)
-
-
-@jax.custom_vjp
-def _widen(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jnp.matmul(x, kernel)
-
-
-def _widen_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return _widen(x, kernel), (x, kernel)
-
-
-def _widen_backward(
-    saved: tuple[jax.Array, ...], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    rows, gradients = (values.reshape(-1, values.shape[-1]) for values in (x, gradient))
-    return gradient @ kernel.T, rows.T @ gradients
-
-
-_widen.defvjp(_widen_forward, _widen_backward)
-
-
-def widen(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
-    """The product of `(…, few)` and `(few, many)`, as `nnx.Linear` takes it for a `dot_general`.
-
-    By JAX's own rule the kernel's gradient transposes the output's gradient; here it transposes the
-    input, which has 16 times fewer channels: 5 % of a training step on CPUs.
-    """
-    return _widen(x, kernel)
-
-
-def _linear(
-    in_features: int,
-    out_features: int,
-    cfg: ModelConfig,
-    rngs: nnx.Rngs,
-    *,
-    use_bias: bool = True,
-    dtype: str | None = None,
-    std: float = 0.02,
-    dot_general: Callable[..., jax.Array] = jax.lax.dot_general,
-) -> nnx.Linear:
-    # The reference cuts its normals at ±2, a hundred standard deviations away: plain normals.
-    return nnx.Linear(
-        in_features,
-        out_features,
-        use_bias=use_bias,
-        dtype=jnp.dtype(dtype or cfg.dtype),
-        kernel_init=nnx.initializers.normal(std),
-        dot_general=dot_general,
-        rngs=rngs,
-    )
-
-
-def _layer_norm(cfg: ModelConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    # Two-pass variance: CLIP's activations have outlier channels, where E[x²] - E[x]² loses digits.
-    return nnx.LayerNorm(
-        cfg.width, epsilon=1e-5, dtype=jnp.float32, use_fast_variance=False, rngs=rngs
-    )
 
 
 class ChannelGate(nnx.Module):
@@ -126,8 +32,8 @@ class ChannelGate(nnx.Module):
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
         hidden = cfg.width // REDUCTION
-        self.fc1 = _linear(cfg.width, hidden, cfg, rngs, use_bias=False, dtype="float32")
-        self.fc2 = _linear(hidden, cfg.width, cfg, rngs, use_bias=False, dtype="float32")
+        self.fc1 = linear(cfg.width, hidden, cfg, rngs, use_bias=False, dtype="float32")
+        self.fc2 = linear(hidden, cfg.width, cfg, rngs, use_bias=False, dtype="float32")
 
     def __call__(self, mean: jax.Array) -> jax.Array:
         """Maps `(b, d)` to gates in (0, 1), `(b, d)` float32."""
@@ -142,10 +48,10 @@ class Adapter(nnx.Module):
 
     def __init__(self, cfg: ModelConfig, kernel: tuple[int, int, int], *, rngs: nnx.Rngs):
         self.cfg = cfg
-        self.fc1 = _linear(cfg.width, cfg.bottleneck, cfg, rngs)
+        self.fc1 = linear(cfg.width, cfg.bottleneck, cfg, rngs)
         self.conv_kernel = nnx.Param(jnp.zeros((*kernel, cfg.bottleneck)))
         self.conv_bias = nnx.Param(jnp.zeros(cfg.bottleneck))
-        self.fc2 = _linear(cfg.bottleneck, cfg.width, cfg, rngs, dot_general=widen)
+        self.fc2 = linear(cfg.bottleneck, cfg.width, cfg, rngs, dot_general=widen)
         self.gate = ChannelGate(cfg, rngs=rngs)
 
     def __call__(self, x: jax.Array, hook: Hook = unhooked) -> jax.Array:
@@ -168,9 +74,9 @@ class Attention(nnx.Module):
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
         self.heads = cfg.heads
-        self.query = _linear(cfg.width, cfg.width, cfg, rngs)
-        self.key_value = _linear(cfg.width, 2 * cfg.width, cfg, rngs)
-        self.out = _linear(cfg.width, cfg.width, cfg, rngs)
+        self.query = linear(cfg.width, cfg.width, cfg, rngs)
+        self.key_value = linear(cfg.width, 2 * cfg.width, cfg, rngs)
+        self.out = linear(cfg.width, cfg.width, cfg, rngs)
 
     def __call__(
         self, x: jax.Array, *, class_token_only: bool = False, hook: Hook = unhooked
@@ -200,8 +106,8 @@ class MLP(nnx.Module):
     """Two linear layers with QuickGELU between."""
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
-        self.fc1 = _linear(cfg.width, 4 * cfg.width, cfg, rngs)
-        self.fc2 = _linear(4 * cfg.width, cfg.width, cfg, rngs)
+        self.fc1 = linear(cfg.width, 4 * cfg.width, cfg, rngs)
+        self.fc2 = linear(4 * cfg.width, cfg.width, cfg, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `… d` to `… d`."""
@@ -213,10 +119,10 @@ class Block(nnx.Module):
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
         self.t_adapter = Adapter(cfg, (3, 1, 1), rngs=rngs)
-        self.ln_1 = _layer_norm(cfg, rngs)
+        self.ln_1 = layer_norm(cfg, rngs)
         self.attn = Attention(cfg, rngs=rngs)
         self.s_adapter = Adapter(cfg, cfg.spatial_kernel, rngs=rngs)
-        self.ln_2 = _layer_norm(cfg, rngs)
+        self.ln_2 = layer_norm(cfg, rngs)
         self.mlp = MLP(cfg, rngs=rngs)
 
     def __call__(self, x: jax.Array, hook: Hook = unhooked) -> jax.Array:
@@ -257,17 +163,17 @@ class DSTAdapter(nnx.Module):
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
         self.cfg = cfg
         embedding = nnx.initializers.normal(cfg.width**-0.5)
-        self.patch_embed = _linear(3 * cfg.patch_size**2, cfg.width, cfg, rngs, use_bias=False)
+        self.patch_embed = linear(3 * cfg.patch_size**2, cfg.width, cfg, rngs, use_bias=False)
         self.class_embedding = nnx.Param(embedding(rngs.params(), (cfg.width,)))
         self.positional_embedding = nnx.Param(
             embedding(rngs.params(), (1 + cfg.grid**2, cfg.width))
         )
         self.temporal_embedding = nnx.Param(jnp.zeros((cfg.num_frames, cfg.width)))
-        self.ln_pre = _layer_norm(cfg, rngs)
+        self.ln_pre = layer_norm(cfg, rngs)
         self.blocks = _stack_blocks(cfg, cfg.layers - 1, rngs)
         self.last_block = Block(cfg, rngs=rngs)
-        self.ln_post = _layer_norm(cfg, rngs)
-        self.head = _linear(cfg.width, cfg.num_classes, cfg, rngs, dtype="float32", std=0.01)
+        self.ln_post = layer_norm(cfg, rngs)
+        self.head = linear(cfg.width, cfg.num_classes, cfg, rngs, dtype="float32", std=0.01)
 
     def __call__(
         self, clips: ArrayLike, *, train: bool = False, key: jax.Array | None = None
