@@ -15,6 +15,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -144,9 +145,24 @@ def iter_frames(source: VideoSource, *, name: str | None = None) -> Iterator[np.
     `name` is what errors call the clip, its path if not given. Raises `ClipError`, while
     iterating, if the clip can't be read.
     """
+    for _, pixels in iter_timed_frames(source, name=name):
+        yield pixels
+
+
+def iter_timed_frames(
+    source: VideoSource | BinaryIO, *, name: str | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Like `iter_frames`, each frame with the seconds from the first one's showing to its own.
+
+    A file object is read on as it comes, and never back.
+    """
     with open_clip(source, name) as clip:
-        for frame, orientation in _decode(clip):
-            yield np.ascontiguousarray(to_rgb(frame, orientation))
+        rate = float(clip.stream.average_rate or clip.stream.guessed_rate or 25)
+        first = None
+        for index, (frame, orientation) in enumerate(_decode(clip)):
+            seconds = index / rate if frame.time is None else frame.time
+            first = seconds if first is None else first
+            yield seconds - first, np.ascontiguousarray(to_rgb(frame, orientation))
 
 
 def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.ndarray:

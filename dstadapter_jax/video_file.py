@@ -7,6 +7,7 @@ a frame's size is bounded, and whatever is wrong with a clip is one `ClipError`.
 import contextlib
 import errno
 import io
+import math
 import os
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -24,7 +25,7 @@ MAX_PIXELS = 4096 * 4096
 MAX_ELONGATION = 64
 # FFmpeg's names. Left out on purpose: playlists (hls, dash, concat), which open other files and
 # addresses, and images, subtitles and scripts, which are no clips.
-_CONTAINERS = "mp4,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,ogg,asf"
+_CONTAINERS = "mp4,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,ogg,asf,yuv4mpegpipe"
 # What PyAV, and the callbacks that read the file for it, raise about damaged clips.
 _READ_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, MemoryError)
 
@@ -55,7 +56,7 @@ class OpenClip(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_clip(source: VideoSource, name: str | None) -> Iterator[OpenClip]:
+def open_clip(source: VideoSource | BinaryIO, name: str | None) -> Iterator[OpenClip]:
     """Opens a clip's video stream; whatever fails inside the block is a `ClipError`."""
     clip = clip_name(source, name)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
@@ -70,14 +71,15 @@ def open_clip(source: VideoSource, name: str | None) -> Iterator[OpenClip]:
             metadata_errors="replace",
         ) as container,
     ):
-        yield OpenClip(clip, container, _video_stream(container, clip, container.size))
+        size = container.size if file.seekable() else math.inf  # of a pipe there is no telling
+        yield OpenClip(clip, container, _video_stream(container, clip, size))
 
 
-def clip_name(source: VideoSource, name: str | None) -> str:
+def clip_name(source: VideoSource | BinaryIO, name: str | None) -> str:
     """What errors call a clip."""
     if name is not None:
         return name
-    return "<bytes>" if isinstance(source, bytes) else os.fsdecode(source)
+    return os.fsdecode(source) if isinstance(source, str | os.PathLike) else "<bytes>"
 
 
 @contextlib.contextmanager
@@ -100,8 +102,11 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def open_file(source: VideoSource) -> Iterator[BinaryIO]:
+def open_file(source: VideoSource | BinaryIO) -> Iterator[BinaryIO]:
     """A clip's bytes as a file; refuses what isn't one, and an empty one."""
+    if not isinstance(source, str | os.PathLike | bytes):
+        yield source
+        return
     # Checked before opening: to open a pipe would wait for a writer, maybe forever.
     if not isinstance(source, bytes) and os.path.exists(source) and not os.path.isfile(source):
         raise OSError(errno.EINVAL, "is not a regular file")
@@ -112,7 +117,7 @@ def open_file(source: VideoSource) -> Iterator[BinaryIO]:
         yield file
 
 
-def _video_stream(container: InputContainer, clip: str, file_size: int) -> VideoStream:
+def _video_stream(container: InputContainer, clip: str, file_size: float) -> VideoStream:
     # Cover art of an audio file counts as a video stream in FFmpeg.
     cover = av.stream.Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & cover]

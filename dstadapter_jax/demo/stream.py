@@ -1,0 +1,105 @@
+"""The demo's signs in one long video: `python -m dstadapter_jax.demo.stream`, after the demo.
+
+Films the demo's signers while they do nothing, puts the clips of the signers never seen in a row,
+with such gaps between, as one mp4 file, `stream.mp4`, with `stream.csv` of what it shows; finds out
+how to tell signs from gaps (`dstadapter_jax.calibrate`), and finds the signs in the video.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import pathlib
+import sys
+
+import numpy as np
+
+from dstadapter_jax import calibrate
+from dstadapter_jax.command import expanded_path, main_with_messages
+from dstadapter_jax.demo.figure import Painter, Signer
+from dstadapter_jax.demo.signs import FPS, REST, SPLITS, write_mp4
+from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.stream.composing import GAP_SECONDS, Shown
+from dstadapter_jax.stream.fitting import count
+from dstadapter_jax.stream.recognising import recognise_stream
+from dstadapter_jax.stream.settings import StreamSettings
+from dstadapter_jax.stream.sources import read_video
+from dstadapter_jax.video import iter_frames
+
+logger = logging.getLogger("dstadapter_jax.demo.stream")  # __name__ is "__main__" here
+
+IDLE_TAKES, IDLE_FRAMES = 6, 75  # of each signer; frames of a take
+
+
+def film_idle(folder: pathlib.Path, seed: int) -> None:
+    """Renders every signer standing still, `FOLDER/SIGNER/TAKE.mp4`."""
+    for number in range(len(SPLITS)):
+        signer = Signer.draw(np.random.default_rng((seed, number)))
+        (folder / f"signer{number}").mkdir(parents=True, exist_ok=True)
+        for take in range(IDLE_TAKES):
+            rng = np.random.default_rng((seed, number, len(SPLITS), take))
+            path = folder / f"signer{number}" / f"{take}.mp4"
+            write_mp4(path, _standing(signer, IDLE_FRAMES, rng))
+
+
+def _standing(signer: Signer, frames: int, rng: np.random.Generator) -> np.ndarray:
+    painter, hands = Painter(signer, rng), np.array([REST, REST])
+    return np.stack([painter.frame(hands, "flat", rng) for _ in range(frames)])
+
+
+def compose_video(workdir: pathlib.Path, seed: int) -> list[tuple[str, float, float]]:
+    """Writes all test clips in a row, in an order drawn from the seed, with gaps before each.
+
+    Returns:
+        Label, start and end in seconds of what `WORKDIR/stream.mp4` shows.
+    """
+    recordings = workdir / "recordings"
+    with (recordings / "recordings.csv").open(newline="", encoding="utf-8") as file:
+        clips = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    rng = np.random.default_rng((seed, len(SPLITS)))
+    frames: list[np.ndarray] = []
+    shown = []
+    for place in rng.permutation(len(clips)):
+        clip = clips[place]
+        signer = Signer.draw(np.random.default_rng((seed, int(clip["signer"][len("signer") :]))))
+        frames += list(_standing(signer, round(rng.uniform(*GAP_SECONDS) * FPS), rng))
+        start = len(frames)
+        frames += list(iter_frames(recordings / clip["path"]))
+        shown.append((clip["label"], start / FPS, len(frames) / FPS))
+    write_mp4(workdir / "stream.mp4", np.stack(frames))
+    return shown
+
+
+def write_shown(path: pathlib.Path, shown: list[tuple[str, float, float]]) -> None:
+    """Writes what the video shows as a CSV file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("label", "start", "end"), *shown])
+
+
+def main(argv: list[str]) -> int:
+    """The command; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dstadapter_jax.demo.stream", description=__doc__
+    )
+    parser.add_argument("--workdir", type=expanded_path, default=pathlib.Path("demo"))
+    args = parser.parse_args(argv)
+    run, video = args.workdir / "adapter", args.workdir / "stream.mp4"
+    recogniser = Recogniser.load(run)
+    seed = recogniser.config["seed"]
+    logger.info("filming signers who do nothing, and putting all test clips in a row")
+    film_idle(args.workdir / "idle", seed)
+    shown = compose_video(args.workdir, seed)
+    write_shown(args.workdir / "stream.csv", shown)
+    calibrate.main(["--workdir", str(run), "--idle", str(args.workdir / "idle")])
+    width = recogniser.model.cfg.width
+    settings = StreamSettings.load(run, recogniser.step, width)
+    frames = read_video(str(video))
+    found = list(recognise_stream(recogniser, settings, frames, str(video), live=False))
+    names = recogniser.label_names
+    result = count(found, [Shown(names.index(label), *times) for label, *times in shown])
+    print(json.dumps({"video": str(video), **result._asdict()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main_with_messages(main))

@@ -1,0 +1,113 @@
+"""Finds what tells signs from the rest, on streams of which one knows what they show.
+
+A plane in the space of features is fitted to the windows of a stream of training clips, since the
+margin of the best label alone mistakes the beginnings of signs for others. From where on a window
+is a sign is read off a stream of validation clips: their signers weren't seen in training, and the
+plane and the margin are less sure of them.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+
+from dstadapter_jax.stream.composing import Shown
+from dstadapter_jax.stream.detector import Found
+from dstadapter_jax.stream.looking import Look
+from dstadapter_jax.stream.scoring import NoSign
+
+# A window shows a sign if they share so much of the time that either takes, and none below the
+# other; those between are in neither class.
+SIGN_OVERLAP, NO_SIGN_OVERLAP = 0.7, 0.5
+RIDGE = 0.01  # on features of unit variance
+PLANE_WEIGHT = 3.0  # beside the margin, which tells less between signs than between labels
+PASSED = 0.9  # of the validation split's windows that show a sign
+
+
+class Count(NamedTuple):
+    """How many signs a stream shows, how many were found, and how many detections were false."""
+
+    shown: int
+    found: int
+    false: int
+
+
+def overlaps(looks: Sequence[Look], shown: Sequence[Shown]) -> np.ndarray:
+    """Of every window the largest intersection over union with a sign, `(windows,)`."""
+    windows = np.array([(start, seen.now) for seen in looks for start in seen.starts])
+    signs = np.array([(sign.start, sign.end) for sign in shown])
+    shared = np.minimum(windows[:, None, 1], signs[:, 1]) - np.maximum(
+        windows[:, None, 0], signs[:, 0]
+    )
+    lengths = np.diff(windows) + np.diff(signs).T
+    return (shared / (lengths - shared)).max(axis=1)
+
+
+def count(signs: Sequence[Found], shown: Sequence[Shown]) -> Count:
+    """Compares what was found with what was shown, in order.
+
+    A sign is found by the first detection of its label that shares half of the shorter one's time;
+    all other detections are false.
+    """
+    left, found = list(signs), 0
+    for sign in shown:
+        for place, detected in enumerate(left):
+            shared = min(detected.end, sign.end) - max(detected.start, sign.start)
+            shorter = min(detected.end - detected.start, sign.end - sign.start)
+            if detected.label == sign.label and shared >= shorter / 2:
+                found += 1
+                del left[: place + 1]
+                break
+    return Count(len(shown), found, len(signs) - found)
+
+
+def fit_plane(looks: Sequence[Look], shown: Sequence[Shown]) -> NoSign:
+    """Logistic regression of whether a window shows a sign on its features; without a bias as yet.
+
+    Raises:
+        ValueError: All windows do, or none.
+    """
+    features = np.concatenate([seen.outputs.features for seen in looks])
+    shares = overlaps(looks, shown)
+    kept = (shares >= SIGN_OVERLAP) | (shares < NO_SIGN_OVERLAP)
+    signs = np.where(shares[kept] >= SIGN_OVERLAP, 1.0, -1.0)
+    if not -1 < signs.mean() < 1:
+        raise ValueError(
+            f"the training clips in a row gave {len(signs)} windows, which all show a sign, or all"
+            " none: expected both. More clips are needed."
+        )
+    scale = features[kept].std(axis=0) + 1e-6
+    weights = _logistic((features[kept] - features[kept].mean(axis=0)) / scale, signs)
+    return NoSign(PLANE_WEIGHT * weights / scale, 0.0)
+
+
+def _logistic(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Weights of a ridge-regularised logistic regression; `signs` are 1 and -1."""
+    inputs = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1).astype(np.float64)
+    ridge = np.append(np.full(inputs.shape[1] - 1, RIDGE), 0)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        margins = signs * (inputs @ weights)
+        slopes = -signs / (1 + np.exp(margins))
+        value = np.logaddexp(0, -margins).mean() + ridge @ weights**2
+        return value, inputs.T @ slopes / len(signs) + 2 * ridge * weights
+
+    found = minimize(loss, np.zeros(inputs.shape[1]), jac=True, method="L-BFGS-B").x
+    return found[:-1]
+
+
+def set_threshold(looks: Sequence[Look], shown: Sequence[Shown], plane: NoSign) -> NoSign:
+    """Shifts what makes a window a sign so that of those which show one a known share passes.
+
+    Raises:
+        ValueError: None shows a sign.
+    """
+    signs = overlaps(looks, shown) >= SIGN_OVERLAP
+    if not signs.any():
+        raise ValueError(
+            "no window of the validation clips in a row shows a sign, whose lengths must be quite"
+            " others than those of the training clips: expected the same kind of clips in both."
+        )
+    scores = np.concatenate([plane.scores(seen.outputs) for seen in looks])[signs]
+    return NoSign(plane.weights, plane.bias - float(np.quantile(scores, 1 - PASSED)))

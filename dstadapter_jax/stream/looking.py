@@ -1,0 +1,62 @@
+"""Goes through a stream and shows its windows to the network."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dstadapter_jax.stream.scoring import Outputs
+from dstadapter_jax.stream.sources import Frame
+from dstadapter_jax.stream.windows import SlidingWindows, Window
+
+Network = Callable[[np.ndarray], Outputs]
+
+
+class Look(NamedTuple):
+    """What the network says of the windows that end at one moment.
+
+    Attributes:
+        starts: Seconds, when each begins.
+        now: Seconds, when they end.
+        outputs: Of each.
+    """
+
+    starts: list[float]
+    now: float
+    outputs: Outputs
+
+
+def look(
+    batches: Iterable[list[Frame]], sliding: SlidingWindows, network: Network, at_once: int = 1
+) -> Iterator[Look]:
+    """Yields what is seen at every tick of a stream.
+
+    Args:
+        batches: Of a source; of each the last frame is the newest.
+        sliding: Windows, as yet empty.
+        network: Of `make_network`.
+        at_once: Ticks that are computed together, which is quicker and later.
+    """
+    waiting: list[list[Window]] = []
+    for frames in batches:
+        for seconds, frame in frames:
+            sliding.push(seconds, frame)
+        if windows := sliding.due():
+            waiting.append(windows)
+        if len(waiting) == at_once:
+            yield from _computed(waiting, network, at_once * sliding.num_lengths)
+            waiting = []
+    yield from _computed(waiting, network, at_once * sliding.num_lengths)
+
+
+def _computed(waiting: Sequence[list[Window]], network: Network, rows: int) -> Iterator[Look]:
+    """Always as many rows, since each number of them would be a program of its own."""
+    views = [window.view for windows in waiting for window in windows]
+    if not views:
+        return
+    outputs = network(np.stack(views + [np.zeros_like(views[0])] * (rows - len(views))))
+    first = 0
+    for windows in waiting:
+        part = slice(first, first := first + len(windows))
+        starts = [window.start for window in windows]
+        yield Look(starts, windows[0].end, Outputs(*(values[part] for values in outputs)))

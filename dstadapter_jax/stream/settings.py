@@ -1,0 +1,115 @@
+"""What `calibrate` has found out for a run's streams, kept as `stream.json` beside its results."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from dstadapter_jax.stream.scoring import NoSign
+from dstadapter_jax.workdir import write_whole
+
+FILE = "stream.json"
+FORMAT_VERSION = 1
+MAX_WINDOWS = 16
+MAX_SECONDS = 60.0  # of a window
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSettings:
+    """Which windows a stream is looked at through, and what makes one a sign.
+
+    Attributes:
+        window_seconds: Lengths of the windows, rising.
+        weights: Of `NoSign`, one for each feature of the network.
+        bias: Of `NoSign`.
+        figures: By split, what was measured: signs `shown`, `found`, and detections that were
+            `false`.
+    """
+
+    window_seconds: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    figures: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def no_sign(self) -> NoSign:
+        """What tells signs from the rest."""
+        return NoSign(np.array(self.weights), self.bias)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a file."""
+        return {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def of_json(cls, found: Any, width: int) -> Self:
+        """Checks what a file says, for a network of so many features.
+
+        Raises:
+            ValueError: A field is missing, unknown, of another type or beyond its bounds.
+        """
+        fields = {"format_version", *(field.name for field in dataclasses.fields(cls))}
+        if not isinstance(found, dict) or found.keys() != fields:
+            there = sorted(found) if isinstance(found, dict) else type(found).__name__
+            raise ValueError(f"stream: expected the fields {sorted(fields)}, found {there}.")
+        lengths, weights, bias = (found[name] for name in ("window_seconds", "weights", "bias"))
+        for field, valid, expected in (
+            ("format_version", found["format_version"] == FORMAT_VERSION, f"{FORMAT_VERSION}"),
+            (
+                "window_seconds",
+                _are_numbers(lengths)
+                and 1 <= len(lengths) <= MAX_WINDOWS
+                and lengths == sorted(lengths)
+                and 0 < lengths[0] <= lengths[-1] <= MAX_SECONDS,
+                f"1 to {MAX_WINDOWS} rising numbers up to {MAX_SECONDS:g}",
+            ),
+            ("weights", _are_numbers(weights) and len(weights) == width, f"{width} numbers"),
+            ("bias", _are_numbers([bias]), "a number"),
+            ("figures", _are_figures(found["figures"]), "numbers by name by split"),
+        ):
+            if not valid:
+                raise ValueError(f"stream.{field}: expected {expected}, found {found[field]!r:.80}")
+        return cls(tuple(lengths), tuple(weights), bias, found["figures"])
+
+    def save(self, workdir: pathlib.Path, step: int) -> None:
+        """Writes them for a checkpoint of a run."""
+        text = json.dumps({"step": step, "settings": self.to_json()}, indent=1)
+        write_whole(workdir / FILE, text + "\n")
+
+    @classmethod
+    def load(cls, workdir: pathlib.Path, step: int, width: int) -> Self:
+        """Reads those of a checkpoint.
+
+        Raises:
+            ValueError: There are none, they are another checkpoint's, or damaged.
+        """
+        path = workdir / FILE
+        advice = f"python -m dstadapter_jax.calibrate --workdir {workdir}"
+        if not path.is_file():
+            raise ValueError(
+                f"{path}: not there, and nothing else tells signs from what is between them. Find"
+                f" that out with `{advice}`."
+            )
+        try:
+            found = json.loads(path.read_text())
+            if found["step"] != step:
+                raise ValueError(f"it is for step {found['step']}, not for {step}")
+            return cls.of_json(found["settings"], width)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: {error}. Write it again: `{advice}`.") from error
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        type(value) in (int, float) and math.isfinite(value) for value in values
+    )
+
+
+def _are_figures(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(values, dict) and _are_numbers(list(values.values()))
+        for values in found.values()
+    )
