@@ -16,11 +16,8 @@ import pathlib
 import sys
 from typing import Any
 
-from dstadapter_jax import bootstrap
-from dstadapter_jax.calibration import Calibration
 from dstadapter_jax.clip_dataset import SPLITS, ClipDataset, open_dataset
 from dstadapter_jax.command import expanded_path, main_with_messages
-from dstadapter_jax.compare import Comparison
 from dstadapter_jax.distributed import is_primary
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
@@ -28,9 +25,12 @@ from dstadapter_jax.recogniser_arguments import add_arguments, load_recogniser, 
 from dstadapter_jax.report import comparison_page, evaluation_page
 from dstadapter_jax.report.evaluation import Evaluation
 from dstadapter_jax.report.provenance import clips_sha256
-from dstadapter_jax.results import LeftOut, SplitResults
-from dstadapter_jax.scores import score_split
-from dstadapter_jax.signers import shared_signers, signer_accuracies
+from dstadapter_jax.results import bootstrap
+from dstadapter_jax.results.calibration import Calibration
+from dstadapter_jax.results.comparison import Comparison
+from dstadapter_jax.results.scores import score_split
+from dstadapter_jax.results.signers import shared_signers, signer_accuracies
+from dstadapter_jax.results.split import LeftOut, SplitResults
 from dstadapter_jax.views import REFERENCE_VIEWS, Views
 from dstadapter_jax.workdir import write_whole
 

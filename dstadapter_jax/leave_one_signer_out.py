@@ -24,7 +24,6 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from dstadapter_jax import bootstrap
 from dstadapter_jax.clip_dataset import ClipDataset, all_signers, leave_one_out, open_dataset
 from dstadapter_jax.command import (
     config_flag_values,
@@ -34,6 +33,7 @@ from dstadapter_jax.command import (
 )
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.report.signers_page import render
+from dstadapter_jax.results import bootstrap
 from dstadapter_jax.train import train_and_evaluate
 from dstadapter_jax.workdir import check_same_run, hold_workdir, write_whole
 

@@ -25,9 +25,9 @@ from dstadapter_jax.optimizer import (
 )
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
-from dstadapter_jax.results import LeftOut
+from dstadapter_jax.results.scores import score_split
+from dstadapter_jax.results.split import LeftOut
 from dstadapter_jax.run_checks import check_dataset, check_epochs, check_fields, check_resumable
-from dstadapter_jax.scores import score_split
 from dstadapter_jax.sharding import (
     distribute,
     local_rows,

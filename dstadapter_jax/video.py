@@ -11,55 +11,28 @@ make FFmpeg open another file or an address, a frame's size is bounded, and what
 clip is one `ClipError`. Every call opens its own decoder: call from as many threads as you like.
 """
 
-import contextlib
 import dataclasses
-import errno
 import functools
-import io
-import os
 from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
+from dstadapter_jax.video_file import (
+    ClipError,
+    OpenClip,
+    VideoSource,
+    blame,
+    clip_name,
+    open_clip,
+    open_file,
+)
 from dstadapter_jax.video_pixels import Orientation, orientation_of, to_rgb, upright
 
-VideoSource = str | os.PathLike | bytes  # a path, or the encoded file's bytes
-
 DECODERS = ("pyav", "decord")
-# 4K in any orientation (4096x2160) with room to spare; one RGB frame of this size takes 48 MiB.
-MAX_PIXELS = 4096 * 4096
-# Long side to short side. To bring the short side of 2 by 4,000 pixels to the network's size would
-# take gigabytes.
-MAX_ELONGATION = 64
-# FFmpeg's names. Left out on purpose: playlists (hls, dash, concat), which open other files and
-# addresses, and images, subtitles and scripts, which are no clips.
-_CONTAINERS = "mp4,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,ogg,asf"
 _NO_FRAME = "holds no frame that can be decoded"
-# What PyAV, and the callbacks that read the file for it, raise about damaged clips.
-_READ_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, MemoryError)
-
-
-class ClipError(ValueError):
-    """A clip can't be read.
-
-    Attributes:
-        clip: the clip's name or path.
-        reason: what is wrong with it, for people.
-    """
-
-    def __init__(self, clip: str, reason: str):
-        super().__init__(clip, reason)  # both in `args`: the error survives pickling
-        self.clip = clip
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.clip}: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +55,13 @@ class VideoInfo:
     rotation: int
 
 
-class _Clip(NamedTuple):
-    name: str
-    container: InputContainer
-    stream: VideoStream
-
-
 def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
     """Describes a clip; decodes its first frame only.
 
     `name` is what errors call the clip, its path if not given. Raises `ClipError` if the clip
     can't be read.
     """
-    with _open(source, name) as clip:
+    with open_clip(source, name) as clip:
         num_frames, end, first = 0, 0.0, None
         for packet in clip.container.demux():
             if packet.pts is not None:
@@ -115,7 +82,7 @@ def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
         return VideoInfo(num_frames, fps, height, width, codec, rotation)
 
 
-def _check_end(clip: _Clip, end: float) -> None:
+def _check_end(clip: OpenClip, end: float) -> None:
     """Refuses Matroska and WebM, which have no count of frames, if they end before they say."""
     declared = (clip.container.duration or 0) / av.time_base
     if "matroska" in clip.container.format.name and end < 0.99 * declared - 0.25:
@@ -132,7 +99,7 @@ def probe_whole(source: VideoSource, *, name: str | None = None) -> VideoInfo:
 
 def check_decodes(source: VideoSource, info: VideoInfo, *, name: str | None = None) -> None:
     """Decodes the whole clip; raises `ClipError` if it lacks a frame that `probe` counted."""
-    with _open(source, name) as clip:
+    with open_clip(source, name) as clip:
         check_whole(clip.name, info, decoded=sum(1 for _ in _decode(clip)))
 
 
@@ -177,7 +144,7 @@ def iter_frames(source: VideoSource, *, name: str | None = None) -> Iterator[np.
     `name` is what errors call the clip, its path if not given. Raises `ClipError`, while
     iterating, if the clip can't be read.
     """
-    with _open(source, name) as clip:
+    with open_clip(source, name) as clip:
         for frame, orientation in _decode(clip):
             yield np.ascontiguousarray(to_rgb(frame, orientation))
 
@@ -187,7 +154,7 @@ def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.
     for position, index in enumerate(indices):
         positions.setdefault(index, []).append(position)
     last, num_frames = max(indices), 0
-    with _open(source, name) as clip:
+    with open_clip(source, name) as clip:
         for index, (frame, orientation) in enumerate(_decode(clip)):
             num_frames += 1
             if index in positions:
@@ -203,12 +170,12 @@ def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.
 def _read_decord(source: VideoSource, indices: list[int], name: str | None) -> np.ndarray:
     decord = _import_decord()
     # First PyAV, which refuses what decord would open blindly and counts where decord guesses.
-    info, clip = probe(source, name=name), _clip_name(source, name)
+    info, clip = probe(source, name=name), clip_name(source, name)
     if max(indices) >= info.num_frames:
         raise ClipError(clip, _too_short(max(indices), info.num_frames))
     try:
         # A file object: FFmpeg would take some paths, such as "concat:a|b", for more than a path.
-        with _blame(clip), _open_file(source) as file:
+        with blame(clip), open_file(source) as file:
             reader = decord.VideoReader(file, num_threads=1)
             if len(reader) != info.num_frames:
                 problem = f"decord counts {len(reader)} frames, there are {info.num_frames}"
@@ -240,87 +207,7 @@ def _import_decord() -> ModuleType:
     return decord
 
 
-@contextlib.contextmanager
-def _open(source: VideoSource, name: str | None) -> Iterator[_Clip]:
-    """Opens a clip's video stream; whatever fails inside the block is a `ClipError`."""
-    clip = _clip_name(source, name)
-    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-    with (
-        _blame(clip),
-        _open_file(source) as file,
-        av.open(
-            file,
-            mode="r",
-            options={"max_pixels": str(MAX_PIXELS)},
-            container_options=options,
-            metadata_errors="replace",
-        ) as container,
-    ):
-        yield _Clip(clip, container, _video_stream(container, clip, container.size))
-
-
-def _clip_name(source: VideoSource, name: str | None) -> str:
-    if name is not None:
-        return name
-    return "<bytes>" if isinstance(source, bytes) else os.fsdecode(source)
-
-
-@contextlib.contextmanager
-def _blame(clip: str) -> Iterator[None]:
-    try:
-        yield
-    except ClipError:
-        raise
-    except _READ_ERRORS as error:
-        raise ClipError(clip, _reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, av.FFmpegError) and not isinstance(error, av.error.OSError):
-        return f"is not a video, is damaged, or is of an unsupported kind ({error.strerror})"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"can't be decoded ({type(error).__name__}: {error})"
-
-
-@contextlib.contextmanager
-def _open_file(source: VideoSource) -> Iterator[BinaryIO]:
-    # Checked before opening: to open a pipe would wait for a writer, maybe forever.
-    if not isinstance(source, bytes) and os.path.exists(source) and not os.path.isfile(source):
-        raise OSError(errno.EINVAL, "is not a regular file")
-    with io.BytesIO(source) if isinstance(source, bytes) else open(os.fspath(source), "rb") as file:
-        if not file.seek(0, os.SEEK_END):
-            raise OSError(errno.EINVAL, "is empty (0 bytes)")
-        file.seek(0)
-        yield file
-
-
-def _video_stream(container: InputContainer, clip: str, file_size: int) -> VideoStream:
-    # Cover art of an audio file counts as a video stream in FFmpeg.
-    cover = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & cover]
-    if not streams:
-        raise ClipError(clip, "holds no video stream")
-    stream = streams[0]
-    if stream.codec_context is None:
-        raise ClipError(clip, "holds video of a kind that FFmpeg has no decoder for, or is cut off")
-    if stream.width * stream.height > MAX_PIXELS:
-        problem = f"has frames of {stream.width}x{stream.height}, more than {MAX_PIXELS:,} pixels"
-        raise ClipError(clip, f"{problem}; scale it down first")
-    if max(stream.width, stream.height) > MAX_ELONGATION * max(min(stream.width, stream.height), 1):
-        problem = f"has frames of {stream.width}x{stream.height}, which is too oblong"
-        raise ClipError(clip, f"{problem}: more than {MAX_ELONGATION} to 1; crop it first")
-    if any(entry.pos + entry.size > file_size for entry in stream.index_entries):
-        raise ClipError(clip, "is truncated: its index points beyond the file's end")
-    # Many clips are decoded at once by the loader's threads: one thread a clip is the most
-    # efficient, adds no delay at a clip's start, and keeps the number of threads in one place.
-    stream.thread_count = 1
-    # For frames larger than the file's header says.
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    return stream
-
-
-def _decode(clip: _Clip) -> Iterator[tuple[VideoFrame, Orientation]]:
+def _decode(clip: OpenClip) -> Iterator[tuple[VideoFrame, Orientation]]:
     size = None
     for frame in clip.container.decode(clip.stream):
         if size is None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats  # JAX brings it along
 
-from dstadapter_jax import bootstrap
-from dstadapter_jax.scores import AMONG_FIVE, FIRST, MISSED, Scores
+from dstadapter_jax.results import bootstrap
+from dstadapter_jax.results.scores import AMONG_FIVE, FIRST, MISSED, Scores
 
 ENDS = (0.025, 0.975)
 

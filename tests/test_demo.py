@@ -13,7 +13,7 @@ from html_page import Page
 
 from dstadapter_jax.demo.__main__ import pair_metrics
 from dstadapter_jax.demo.signs import SIGNS
-from dstadapter_jax.scores import Scores
+from dstadapter_jax.results.scores import Scores
 
 ROOT = pathlib.Path(__file__).parents[1]
 

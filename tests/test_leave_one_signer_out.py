@@ -22,7 +22,7 @@ from dstadapter_jax.clip_dataset import all_signers, leave_one_out, open_dataset
 from dstadapter_jax.input_pipeline import train_clips
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.preprocess import PreprocessConfig
-from dstadapter_jax.results import LeftOut
+from dstadapter_jax.results.split import LeftOut
 from dstadapter_jax.run import Run
 from dstadapter_jax.workdir import check_same_run
 from tfds_builders import __main__ as tfds_builders

@@ -13,9 +13,9 @@ from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import PreprocessConfig
 from dstadapter_jax.recogniser import Recogniser, draw_model
-from dstadapter_jax.results import LeftOut, SplitResults
+from dstadapter_jax.results.scores import score_split
+from dstadapter_jax.results.split import LeftOut, SplitResults
 from dstadapter_jax.run import Run
-from dstadapter_jax.scores import score_split
 from tfds_builders import __main__ as command
 from tfds_builders.include import index as include
 

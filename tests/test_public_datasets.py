@@ -22,7 +22,7 @@ from tensorflow_datasets.core.dataset_metadata import valid_tags
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
-from dstadapter_jax.results import LeftOut
+from dstadapter_jax.results.split import LeftOut
 from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, public_dataset
 from tfds_builders.autsl import index as autsl

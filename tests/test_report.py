@@ -17,9 +17,7 @@ from html_page import Page
 
 from dstadapter_jax import evaluate
 from dstadapter_jax.backbone import Backbone
-from dstadapter_jax.calibration import Calibration
 from dstadapter_jax.clip_dataset import open_dataset
-from dstadapter_jax.confusions import confused_pairs, confusion_counts, typical_clip
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import choose_frames, make_views, preprocess
 from dstadapter_jax.recogniser import Recogniser, draw_model, preprocess_config
@@ -28,9 +26,11 @@ from dstadapter_jax.report.caveats import caveats
 from dstadapter_jax.report.evaluation import Evaluation
 from dstadapter_jax.report.markup import page, section
 from dstadapter_jax.report.provenance import network_facts
-from dstadapter_jax.results import LeftOut, SplitResults
-from dstadapter_jax.scores import Scores
-from dstadapter_jax.signers import shared_signers
+from dstadapter_jax.results.calibration import Calibration
+from dstadapter_jax.results.confusions import confused_pairs, confusion_counts, typical_clip
+from dstadapter_jax.results.scores import Scores
+from dstadapter_jax.results.signers import shared_signers
+from dstadapter_jax.results.split import LeftOut, SplitResults
 from dstadapter_jax.video import probe, read_frames
 from dstadapter_jax.views import REFERENCE_VIEWS, Views
 from tfds_builders import __main__ as tfds_builders

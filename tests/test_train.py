@@ -27,10 +27,10 @@ from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
 from dstadapter_jax.recogniser import Recogniser, build_model, draw_model
+from dstadapter_jax.results.scores import Scores
 from dstadapter_jax.run import Run
 from dstadapter_jax.run_checks import check_resumable
 from dstadapter_jax.run_log import MetricsLog
-from dstadapter_jax.scores import Scores
 from dstadapter_jax.train import train_and_evaluate
 from dstadapter_jax.weight_files import WeightsError
 from dstadapter_jax.workdir import hold_workdir

@@ -22,8 +22,8 @@ from dstadapter_jax.demo.picture import draw_pairs
 from dstadapter_jax.demo.signs import REVERSED, SIGNS, render_vocabulary
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.recogniser import preprocess_config
-from dstadapter_jax.results import SplitResults
-from dstadapter_jax.scores import Scores
+from dstadapter_jax.results.scores import Scores
+from dstadapter_jax.results.split import SplitResults
 from dstadapter_jax.train import train_and_evaluate
 from tfds_builders import __main__ as tfds_builders
 

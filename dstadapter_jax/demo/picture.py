@@ -10,7 +10,7 @@ from dstadapter_jax.clip_dataset import ClipDataset
 from dstadapter_jax.demo.signs import REVERSED
 from dstadapter_jax.input_pipeline import example_views
 from dstadapter_jax.preprocess import PreprocessConfig
-from dstadapter_jax.scores import Scores
+from dstadapter_jax.results.scores import Scores
 
 
 def draw_pairs(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dstadapter_jax.calibration import NUM_BINS, Calibration
 from dstadapter_jax.report.intervals import percent
 from dstadapter_jax.report.markup import tag
+from dstadapter_jax.results.calibration import NUM_BINS, Calibration
 
 CSS = Path(__file__).with_name("results.css")
 NAMED_CLASSES = 40  # more names than that can't be read along an axis

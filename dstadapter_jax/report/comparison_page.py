@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from dstadapter_jax import bootstrap
-from dstadapter_jax.bootstrap import Interval
-from dstadapter_jax.compare import Comparison
 from dstadapter_jax.report.charts import CSS
 from dstadapter_jax.report.intervals import TITLES, about_intervals, card, percent, points, scale
 from dstadapter_jax.report.markup import (
@@ -24,7 +21,10 @@ from dstadapter_jax.report.markup import (
     table,
     tag,
 )
-from dstadapter_jax.scores import FIRST
+from dstadapter_jax.results import bootstrap
+from dstadapter_jax.results.bootstrap import Interval
+from dstadapter_jax.results.comparison import Comparison
+from dstadapter_jax.results.scores import FIRST
 
 SCORES = "scores_SPLIT.npz of the runs"
 

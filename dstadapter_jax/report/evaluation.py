@@ -6,7 +6,7 @@ from typing import Any
 
 from dstadapter_jax.clip_dataset import ClipDataset
 from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.results import SplitResults
+from dstadapter_jax.results.split import SplitResults
 from dstadapter_jax.views import Views
 
 

@@ -4,8 +4,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from typing import Any
 
-from dstadapter_jax import bootstrap
-from dstadapter_jax.calibration import Calibration
 from dstadapter_jax.report import charts
 from dstadapter_jax.report.caveats import caveats
 from dstadapter_jax.report.evaluation import Evaluation
@@ -20,7 +18,9 @@ from dstadapter_jax.report.intervals import (
 from dstadapter_jax.report.markup import Node, cut_table, finding_list, page, section, table, tag
 from dstadapter_jax.report.provenance import of_clips, of_run
 from dstadapter_jax.report.signs import all_signs, confused_signs
-from dstadapter_jax.signers import SignerAccuracy, signer_accuracies
+from dstadapter_jax.results import bootstrap
+from dstadapter_jax.results.calibration import Calibration
+from dstadapter_jax.results.signers import SignerAccuracy, signer_accuracies
 
 
 def render(evaluation: Evaluation) -> str:

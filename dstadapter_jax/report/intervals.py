@@ -3,9 +3,9 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
-from dstadapter_jax import bootstrap
-from dstadapter_jax.bootstrap import Interval
 from dstadapter_jax.report.markup import tag
+from dstadapter_jax.results import bootstrap
+from dstadapter_jax.results.bootstrap import Interval
 
 TITLES = dict(zip(bootstrap.METRICS, ("Top-1", "Top-5", "Mean class accuracy"), strict=True))
 FEW_SIGNERS = 10  # intervals over fewer are known to be too narrow

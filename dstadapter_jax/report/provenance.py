@@ -17,12 +17,12 @@ from flax import nnx
 
 import dstadapter_jax
 from dstadapter_jax.benchmark.flops import needed_flops
-from dstadapter_jax.bootstrap import SEED
 from dstadapter_jax.model import DSTAdapter
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.optimizer import count_parameters, partition
 from dstadapter_jax.report.evaluation import Evaluation
 from dstadapter_jax.report.markup import Node, cut_table, details, fact_table, section, tag
+from dstadapter_jax.results.bootstrap import SEED
 from dstadapter_jax.views import Views
 
 PACKAGES = ("jax", "flax", "optax", "numpy", "av")

@@ -5,7 +5,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dstadapter_jax import bootstrap
 from dstadapter_jax.report.charts import CSS
 from dstadapter_jax.report.intervals import (
     FEW_SIGNERS,
@@ -26,6 +25,7 @@ from dstadapter_jax.report.markup import (
     section,
     tag,
 )
+from dstadapter_jax.results import bootstrap
 
 
 def render(result: Mapping[str, Any], folders: Mapping[str, str]) -> str:

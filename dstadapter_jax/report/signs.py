@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from dstadapter_jax.attribution import explain
-from dstadapter_jax.confusions import (
-    ConfusedPair,
-    confused_pairs,
-    confusion_counts,
-    typical_clip,
-)
 from dstadapter_jax.explanation_sheet import heat
 from dstadapter_jax.report import charts
 from dstadapter_jax.report.evaluation import Evaluation
 from dstadapter_jax.report.intervals import percent
 from dstadapter_jax.report.markup import Node, details, section, table, tag
 from dstadapter_jax.report.strips import Strip, frames_text, strip_figure
+from dstadapter_jax.results.confusions import (
+    ConfusedPair,
+    confused_pairs,
+    confusion_counts,
+    typical_clip,
+)
 
 MOST_PAIRS = 6
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from dstadapter_jax.clip_dataset import ClipDataset
-from dstadapter_jax.scores import MISSED, Scores
+from dstadapter_jax.results.scores import MISSED, Scores
 from dstadapter_jax.workdir import write_whole
 
 CLIP_FIELDS = {"ids": "U", "labels": "iu", "signers": "U"}  # and NumPy's letters for their types

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from dstadapter_jax.scores import Scores
+from dstadapter_jax.results.scores import Scores
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from dstadapter_jax import bootstrap
-from dstadapter_jax.results import SplitResults
-from dstadapter_jax.scores import FIRST
+from dstadapter_jax.results import bootstrap
+from dstadapter_jax.results.scores import FIRST
+from dstadapter_jax.results.split import SplitResults
 
 MOST_NAMED = 5  # clips in a message
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from dstadapter_jax.bootstrap import Interval, share_interval
 from dstadapter_jax.clip_dataset import SPLITS, ClipDataset
-from dstadapter_jax.results import SplitResults
-from dstadapter_jax.scores import FIRST
+from dstadapter_jax.results.bootstrap import Interval, share_interval
+from dstadapter_jax.results.scores import FIRST
+from dstadapter_jax.results.split import SplitResults
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 from html_page import Page
 
 from dstadapter_jax import evaluate
-from dstadapter_jax.results import LeftOut, SplitResults
-from dstadapter_jax.scores import Scores
+from dstadapter_jax.results.scores import Scores
+from dstadapter_jax.results.split import LeftOut, SplitResults
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("wave", "<b>give</b>", "take")

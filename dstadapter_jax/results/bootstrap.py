@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from dstadapter_jax.scores import AMONG_FIVE, FIRST, MISSED
+from dstadapter_jax.results.scores import AMONG_FIVE, FIRST, MISSED
 
 RESAMPLES, LEVEL, SEED = 10_000, 0.95, 0
 METHOD = f"percentile bootstrap, {RESAMPLES:,} resamples, seed {SEED}"

@@ -1,0 +1,1 @@
+"""What an evaluation tells: scores, accuracies with their intervals, signs, signers, two runs."""
