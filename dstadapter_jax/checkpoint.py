@@ -24,6 +24,7 @@ from dstadapter_jax.damage import (
     check_sums,
     explained,
     move_aside,
+    remove_half_written,
     step_folders,
     unreadable_metrics,
 )
@@ -63,7 +64,6 @@ class Checkpointer:
                 ),
                 read_only=read_only,
                 create=not read_only,
-                cleanup_tmp_directories=not read_only,
                 # A folder that can't be made is said at once; made in the background, it would
                 # keep the writers waiting for it, and the process from its end, for 20 minutes.
                 async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
@@ -81,6 +81,8 @@ class Checkpointer:
         if not read_only:
             settle(self.folder)
         if is_primary():
+            if not read_only:
+                remove_half_written(self.folder)
             unreadable = dict(unreadable_metrics(self.folder, METRIC))
             none_left = len(unreadable) == len(step_folders(self.folder))
             for step, reason in unreadable.items():

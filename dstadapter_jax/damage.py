@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import orbax.checkpoint as ocp
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,16 @@ def unreadable_metrics(checkpoints: pathlib.Path, metric: str) -> Iterator[tuple
 def step_folders(checkpoints: pathlib.Path) -> list[pathlib.Path]:
     """The folders of whole checkpoints: what a kill left half written has another name."""
     return [path for path in checkpoints.glob("*") if path.name.isdecimal()]
+
+
+def remove_half_written(checkpoints: pathlib.Path) -> None:
+    """Removes what a kill or a full disk left half written.
+
+    Orbax would in the background, which nobody waits for: closed and opened again, it might remove
+    what is being written by then.
+    """
+    for path in checkpoints.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+        shutil.rmtree(path)
 
 
 def move_aside(checkpoints: pathlib.Path, step: int, reason: str) -> None:

@@ -32,7 +32,10 @@ def save_run(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
     """A run of one checkpoint, at step 0, with noise on all that would have been trained."""
     run = Run(config, workdir)
     rng = np.random.default_rng(0)
-    noisy = jax.tree.map(lambda w: w + noise(rng, w.shape), run.state.trainable)
+    noisy = jax.tree.map(
+        lambda w: jax.device_put(np.asarray(w) + noise(rng, w.shape), w.sharding),
+        run.state.trainable,
+    )
     run.state = run.state._replace(trainable=noisy)
     with Checkpointer(workdir) as checkpoints:
         run.save(checkpoints, {"val_top1": 0.5, "val_top5": 1.0, "val_mean_class_accuracy": 0.25})

@@ -1,14 +1,22 @@
 """A small dataset of real clips, built once by the real builder, and a config that fits it."""
 
+import atexit
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 
-# Before JAX starts: programs compiled by one test or child process are there for the next.
+# Before JAX starts, here and in the children that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jax_cache_")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# The tests' time is mostly the compiler's, half of which goes into making programs fast. With 0
+# they are compiled as everybody else's are.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # A program that one process has compiled is there for all others.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jax_cache_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import numpy as np
 import pytest

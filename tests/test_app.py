@@ -84,7 +84,7 @@ def test_decoding_ends_at_its_time_limit(tmp_path):
         start = time.perf_counter()
         with pytest.raises(ClipError, match=r"takes longer than 0\.05 seconds"):
             decoder.read(str(path), CFG, "pyav")
-        assert time.perf_counter() - start < 10
+        assert time.perf_counter() - start < 60  # another process is started in its place
     finally:
         decoder.close()
 
@@ -231,6 +231,6 @@ def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path, clip):
         server.upload(clip.read_bytes())  # and never asks
         assert server.left()
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(20) == 130
+        assert server.process.wait(120) == 130
     assert [path.name for path in folder.iterdir()] == ["log"]
     assert "Traceback" not in (folder / "log").read_text()

@@ -19,6 +19,7 @@ pytestmark = [
     ),
     pytest.mark.skipif(not CHROMIUM, reason="needs apt-get install chromium"),
 ]
+PATIENCE = 120_000  # milliseconds: a busy machine takes its time
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
@@ -53,8 +54,7 @@ def chromium():
 @pytest.fixture
 def page(chromium, server, request):
     """The page as a visitor opens it; whatever it asks of other hosts fails the test."""
-    width = getattr(request, "param", 1200)
-    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page = new_page(chromium, width=getattr(request, "param", 1200))
     requested, errors = [], []
     page.on("request", lambda sent: requested.append(sent.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -64,6 +64,12 @@ def page(chromium, server, request):
     own = (server.url, "data:", f"blob:{server.url}")
     assert [url for url in requested if not url.startswith(own)] == []
     assert errors == []
+
+
+def new_page(chromium, width: int = 1200, **options):
+    page = chromium.new_page(viewport={"width": width, "height": 900}, **options)
+    page.set_default_timeout(PATIENCE)
+    return page
 
 
 def open_page(page, server) -> None:
@@ -136,7 +142,7 @@ def test_with_the_keyboard_alone(page, clip):
 
     choosers: list = []
     page.on("filechooser", lambda chooser: choosers.append(chooser))
-    for _ in range(10):  # on a busy machine the page may be drawn anew meanwhile
+    for _ in range(100):  # on a busy machine the page may be drawn anew meanwhile
         tab_to("Drop a video file here to upload")
         page.keyboard.press("Enter")
         page.wait_for_timeout(500)
@@ -152,13 +158,20 @@ def test_with_the_keyboard_alone(page, clip):
     page.get_by_text("onerror=").first.wait_for()
 
 
+SHOWN_FRAMES = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
+
+
 def test_a_clip_from_the_camera(page):
     page.get_by_role("button", name="Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
     record = page.get_by_role("button", name="start recording")
-    record.get_by_text("Record").click()
+    record.get_by_text("Record").wait_for()
+    # Gradio shows the button once it has asked for the cameras, and can record when it knows them.
+    page.evaluate("navigator.mediaDevices.enumerateDevices().then(() => null)")
+    record.click()
     record.get_by_text("Stop").wait_for()
-    page.wait_for_timeout(3000)
+    shown = page.evaluate(SHOWN_FRAMES)
+    page.wait_for_function(f"{SHOWN_FRAMES} > {shown + 40}")
     record.click()
     page.get_by_role("button", name="Clear").wait_for()
     button(page).click()
@@ -185,7 +198,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, clip):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_stand_out_from_the_background(chromium, server, clip, scheme):
-    page = chromium.new_page(color_scheme=scheme)
+    page = new_page(chromium, color_scheme=scheme)
     open_page(page, server)
     choose(page, clip)
     button(page).click()
@@ -215,7 +228,7 @@ def test_a_run_is_served_too(chromium, tmp_path):
 
     demo = pathlib.Path(os.environ["DEMO_WORKDIR"])
     with serving(tmp_path, f"--workdir={demo / 'adapter'}") as server:
-        page = chromium.new_page(viewport={"width": 1200, "height": 900})
+        page = new_page(chromium)
         open_page(page, server)
         choose(page, str(demo / "recordings/drum/signer9_0.mp4"))
         button(page).click()

@@ -10,6 +10,9 @@ import time
 
 import pytest
 
+from dstadapter_jax.app.decoder import Decoder
+from dstadapter_jax.clip_file import ClipLimits
+
 ROOT = pathlib.Path(__file__).parents[1]
 TIME_LIMIT = 5  # seconds
 pytestmark = [
@@ -47,7 +50,7 @@ def test_the_page_answers_each_by_a_message(uploads, adapters, tmp_path):
 
     limits = ["--max_megabytes=3", f"--time_limit={TIME_LIMIT}"]
     kinds = {"refused": 0, "message": 0, "recognised": 0}
-    longest = 0.0
+    longest, starting = 0.0, seconds_to_start_a_decoder()
     with serving(tmp_path, *adapters, *limits) as server:
         before = memory(server.process.pid)
         for name, content in uploads:
@@ -63,8 +66,15 @@ def test_the_page_answers_each_by_a_message(uploads, adapters, tmp_path):
     print(json.dumps({**kinds, "longest": longest, "mb": [before, after, peak]}))
     assert sum(kinds.values()) == 500
     assert kinds["message"] > 250
-    assert longest < 2 * TIME_LIMIT
+    # One that was given up is followed by the start of another decoder.
+    assert longest < 2 * TIME_LIMIT + 3 * starting
     assert after - before < 300
+
+
+def seconds_to_start_a_decoder() -> float:
+    start = time.perf_counter()
+    Decoder(ClipLimits(), seconds=1).close()
+    return time.perf_counter() - start
 
 
 def answer(server, name: str, content: bytes) -> str:
@@ -92,7 +102,7 @@ def test_predict_answers_each_by_a_line(uploads, adapters, tmp_path):
     files = [str(tmp_path / f"{i}.mp4") for i in range(len(uploads))]
     command = [sys.executable, "-m", "dstadapter_jax.predict", *adapter, *files]
     result = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=False
     )
     assert result.returncode == 1, result.stderr[-3000:]
     assert "Traceback" not in result.stderr

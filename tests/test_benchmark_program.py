@@ -106,20 +106,20 @@ from dstadapter_jax.benchmark import program
 from dstadapter_jax.model import ModelConfig
 changes = json.loads(sys.argv[1])
 program.MODELS["vit_b16"] = lambda n, **rest: ModelConfig(**changes | rest)
-fsdp = int(sys.argv[2])
-setting = program.Setting(batch=16, mesh=(8 // fsdp, fsdp))
-compiled = program.Program(setting)
-trainable, frozen = compiled._weights[0].trainable, compiled._weights[1]
-sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (trainable, frozen)]
-print(json.dumps([compiled.collectives, *sizes]))
+for fsdp in (1, 8):
+    compiled = program.Program(program.Setting(batch=16, mesh=(8 // fsdp, fsdp)))
+    trainable, frozen = compiled._weights[0].trainable, compiled._weights[1]
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (trainable, frozen)]
+    print(json.dumps([compiled.collectives, *sizes]))
 """
 
 
-@pytest.mark.parametrize("fsdp", [1, 8])
-def test_devices_send_gradients_and_weights_and_no_activations(fsdp):
+@pytest.fixture(scope="module")
+def eight_devices():
+    """Of a training step on them, by `fsdp`."""
     changes = json.dumps(SMALL | {"heads": 4})
     result = subprocess.run(
-        [sys.executable, "-c", CHILD, changes, str(fsdp)],
+        [sys.executable, "-c", CHILD, changes],
         env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
         capture_output=True,
         text=True,
@@ -127,7 +127,12 @@ def test_devices_send_gradients_and_weights_and_no_activations(fsdp):
         cwd=pathlib.Path(__file__).parents[1],
     )
     assert result.returncode == 0, result.stderr
-    sent, trainable, frozen = json.loads(result.stdout)
+    return dict(zip((1, 8), map(json.loads, result.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("fsdp", [1, 8])
+def test_devices_send_gradients_and_weights_and_no_activations(eight_devices, fsdp):
+    sent, trainable, frozen = eight_devices[fsdp]
     # The loss, and the gradients once, less those of the last block's unused adapter.
     assert 0.8 * trainable < sent["all-reduce"] <= trainable + (4 if fsdp == 1 else 0.1 * frozen)
     del sent["all-reduce"]

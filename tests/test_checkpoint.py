@@ -244,9 +244,9 @@ def test_a_checkpoint_is_as_large_as_three_times_what_is_trained(tmp_path):
         layers=4,
         heads=4,
     )
-    model = DSTAdapter(sizes, rngs=nnx.Rngs(0))
+    model = nnx.eval_shape(lambda: DSTAdapter(sizes, rngs=nnx.Rngs(0)))
     _, trainable, frozen = partition(model, "adapter")
-    optimizer = make_optimizer(1e-3, 0.01, "adapter").init(trainable)
+    optimizer = jax.eval_shape(make_optimizer(1e-3, 0.01, "adapter").init, trainable)
     # As after training: zeros would be compressed to nothing.
     noise = np.random.default_rng(0)
     trainable, optimizer = jax.tree.map(

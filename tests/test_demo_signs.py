@@ -16,6 +16,7 @@ from dstadapter_jax.demo.signs import LENGTHS, REVERSED, SIGNS, SPLITS, Take
 from dstadapter_jax.model import DSTAdapter
 from dstadapter_jax.preprocess import PreprocessConfig, choose_frames, normalize
 from dstadapter_jax.pretrained import load_weights
+from dstadapter_jax.recogniser import draw_model
 from dstadapter_jax.weight_names import added_to_clip
 
 
@@ -107,7 +108,7 @@ def test_a_seed_draws_other_clips_than_another() -> None:
 
 def test_backbone_has_learned_from_stills_where_hands_are() -> None:
     assert stills.PATH.stat().st_size < 2e6
-    model = DSTAdapter(stills.MODEL, rngs=nnx.Rngs(0))
+    model = draw_model(stills.MODEL, seed=0)
     chance = unexplained_by_features(model)
     loaded = load_weights(model, stills.PATH)
     assert not loaded.ignored
@@ -123,7 +124,9 @@ def unexplained_by_features(model: DSTAdapter) -> np.ndarray:
     images, targets = map(np.concatenate, zip(*drawn, strict=True))
     cells = targets[:, :2]
     places = np.concatenate([cells % stills.CELLS[0], cells // stills.CELLS[0]], axis=1)
-    features = np.asarray(jax.jit(model.features)(normalize(images)[:, np.newaxis]))
+    graphdef, state = nnx.split(model)  # arguments, so that one program serves all weights
+    compiled = jax.jit(lambda state, frames: nnx.merge(graphdef, state).features(frames))
+    features = np.asarray(compiled(state, normalize(images)[:, np.newaxis]))
     features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
     fit = len(images) * 3 // 4
     weights = np.linalg.lstsq(features[:fit], places[:fit], rcond=None)[0]

@@ -191,12 +191,9 @@ def test_processes_asked_for_different_runs_end_before_they_begin(command, tmp_p
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [("--coordinator", "localhost:1"), ("--num_processes", "2"), ("--process_id", "0")],
-)
-def test_flags_that_go_together(command, tmp_path, flags):
-    status, _, err = end(start([*command, "--workdir", str(tmp_path / "run"), *flags], 1), 60)
+def test_flags_that_go_together(command, tmp_path):
+    alone = ["--workdir", str(tmp_path / "run"), "--num_processes", "2"]
+    status, _, err = end(start([*command, *alone], 1), 60)
     assert status == 1
     assert "--coordinator HOST:PORT, --num_processes and --process_id go together" in err
     assert "Traceback" not in err
@@ -206,6 +203,8 @@ def test_flags_that_go_together(command, tmp_path, flags):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (("localhost:1", None, None), "--num_processes and --process_id go together"),
+        ((None, None, 0), "--num_processes and --process_id go together"),
         (("localhost", 2, 0), r"--coordinator: expected HOST:PORT .* found 'localhost'"),
         ((":1234", 2, 0), r"--coordinator: expected HOST:PORT"),
         (("localhost:65536", 2, 0), r"a port of 1 to 65535, found 'localhost:65536'"),

@@ -13,6 +13,7 @@ from flax import nnx
 from dstadapter_jax.model import DSTAdapter
 from dstadapter_jax.model_config import REMAT_POLICIES, ModelConfig
 from dstadapter_jax.pretrained import dump_weights, load_weights
+from dstadapter_jax.recogniser import draw_model
 
 # The reference is PyTorch in float32: about ten roundings of values of order one.
 ATOL = 2e-5
@@ -119,7 +120,7 @@ def tiny_gradients(golden, tiny):
 @pytest.fixture(scope="module")
 def fresh():
     """As initialised, wide enough for statistics."""
-    return DSTAdapter(small_config(width=256, layers=3, num_classes=40), rngs=nnx.Rngs(0))
+    return draw_model(small_config(width=256, layers=3, num_classes=40), seed=0)
 
 
 def blank_model(cfg):
@@ -192,7 +193,7 @@ def random_clips(cfg, batch=2, seed=1):
 
 
 def test_blocks_and_adapters_equal_the_reference(golden, tiny):
-    x = tiny.embed(jnp.asarray(clips_of(golden)))
+    x = jax.jit(tiny.embed)(clips_of(golden))
     graphdef = nnx.graphdef(tiny.last_block)
 
     @jax.jit
@@ -214,8 +215,8 @@ def test_blocks_and_adapters_equal_the_reference(golden, tiny):
 def test_features_logits_and_loss_equal_the_reference(golden, tiny, tiny_gradients):
     clips, loss = clips_of(golden), tiny_gradients[0]
     features = golden["output/feature_nct"].mean(-1)
-    np.testing.assert_allclose(tiny.features(clips), features, rtol=0, atol=ATOL)
-    np.testing.assert_allclose(tiny(clips), golden["output/logits"], rtol=0, atol=ATOL)
+    np.testing.assert_allclose(jax.jit(tiny.features)(clips), features, rtol=0, atol=ATOL)
+    np.testing.assert_allclose(compiled(tiny, clips), golden["output/logits"], rtol=0, atol=ATOL)
     np.testing.assert_allclose(loss, golden["output/loss"], rtol=0, atol=ATOL)
 
 
@@ -370,12 +371,16 @@ def test_dropout_keeps_the_mean_and_differs_by_key():
     model, clips = blank_model(cfg), random_clips(cfg)
     load_weights(model, random_weights(model))
     keys = jax.random.split(jax.random.key(0), 2000)
-    draws = np.asarray(jax.jit(jax.vmap(lambda key: model(clips, train=True, key=key)))(keys))
+
+    def logits(key):
+        return model(clips, train=True, key=key)
+
+    draws = np.asarray(jax.jit(jax.vmap(logits))(keys))
     standard_error = draws.std(0) / np.sqrt(len(keys))
     assert (standard_error > 1e-4).all()
-    assert (np.abs(draws.mean(0) - model(clips)) < 5 * standard_error).all()
+    assert (np.abs(draws.mean(0) - compiled(model, clips)) < 5 * standard_error).all()
     assert len({draw.tobytes() for draw in draws}) == len(keys)
-    again = model(clips, train=True, key=keys[7])
+    again = jax.jit(logits)(keys[7])
     np.testing.assert_allclose(again, draws[7], rtol=0, atol=1e-6)
 
 

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
-from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights, input_pipeline
+from dstadapter_jax import ModelConfig, dump_weights, input_pipeline
 from dstadapter_jax.checkpoint import Checkpointer
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.damage import CheckpointError
@@ -26,7 +26,7 @@ from dstadapter_jax.evaluate import evaluate
 from dstadapter_jax.interruption import Interrupted
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.predict import predict
-from dstadapter_jax.recogniser import Recogniser, build_model
+from dstadapter_jax.recogniser import Recogniser, build_model, draw_model
 from dstadapter_jax.results.scores import Scores
 from dstadapter_jax.run import Run
 from dstadapter_jax.run_checks import check_resumable
@@ -174,22 +174,21 @@ def test_metrics_are_those_of_their_definitions():
 
 def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_path, monkeypatch):
     weights = tmp_path / "clip.npz"
-    source = DSTAdapter(ModelConfig(**config.model), rngs=nnx.Rngs(7))
+    source = draw_model(ModelConfig(**config.model), seed=7)
     added = ("temporal_embedding", "adapter", "cls_head")
     np.savez(
         weights,
         **{k: v for k, v in dump_weights(source).items() if not any(a in k for a in added)},
     )
     config.pretrained, config.num_epochs = str(weights), 1
-    train_and_evaluate(config, tmp_path / "run")
-    Recogniser.load(tmp_path / "run")
+    runs = []
     with monkeypatch.context() as patch:
-        # After six real steps: frozen weights are the file's to the last bit, the others moved.
-        finished = []
-        patch.setattr("dstadapter_jax.run.Run.recogniser", lambda run, *_: finished.append(run))
-        patch.setattr("dstadapter_jax.train.evaluate", lambda *_: None)
+        close = Run.close
+        patch.setattr(Run, "close", lambda run: runs.append(run) or close(run))
         train_and_evaluate(config, tmp_path / "run")
-    (run,) = finished
+    Recogniser.load(tmp_path / "run")
+    # After six real steps: frozen weights are the file's to the last bit, the others moved.
+    (run,) = runs
     model, _ = build_model(config)
     after = dump_weights(nnx.merge(nnx.graphdef(model), run.state.trainable, run.frozen))
     start = dump_weights(model)
