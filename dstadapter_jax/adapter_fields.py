@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.preprocess import PreprocessConfig
+from dstadapter_jax.stream.settings import StreamSettings
 from dstadapter_jax.video import DECODERS
 
 FORMAT_VERSION = 1  # raised when a field that loading needs changes its meaning
@@ -49,6 +50,7 @@ DOCUMENT: dict[str, Any] = {
     "step": int,
     "metrics": dict,
     "training": dict,
+    "stream": dict,
     "licence": str,
     "language": str,
     "checksum": str,
@@ -83,6 +85,8 @@ def parse_document(text: str) -> dict[str, Any]:
     _check_labels(document["label_names"], document["config"]["model"]["num_classes"])
     _check_backbone(document["backbone"])
     _check_notes(document)
+    if document["stream"]:
+        StreamSettings.of_json(document["stream"], document["config"]["model"]["width"])
     return document
 
 

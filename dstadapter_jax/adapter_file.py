@@ -47,6 +47,8 @@ class Adapter:
         step: Of the checkpoint.
         metrics: By split, what was measured of this checkpoint: `top1`, …, as fractions.
         training: How it came about, figures to tell people.
+        stream: What tells signs from what is between them, as `StreamSettings.to_json` has it;
+            empty if nobody has found out.
         licence: Of the weights; empty if nobody said.
         language: The sign language's; empty if nobody said.
     """
@@ -57,6 +59,7 @@ class Adapter:
     step: int
     metrics: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stream: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     licence: str = ""
     language: str = ""
 

@@ -8,6 +8,10 @@ instead, and exit status 1 at the end.
 
 With `--explain out.png` it also draws why each video is taken for its best label: the frames that
 the network saw, how much each of them and each of their patches counted, and the adapters' gates.
+
+With `--stream` the videos are long: prints one JSON object a sign that is found in them, with start
+and end in seconds, as soon as it is known; `-` is what another program writes to standard input.
+`--webcam` finds signs before a camera, until Ctrl-C. Both need `dstadapter_jax.calibrate` once.
 """
 
 import argparse
@@ -25,7 +29,15 @@ from dstadapter_jax.clip_file import Clip, read_clip_file
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.explanation_sheet import Explanation, draw_explanations
 from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
+from dstadapter_jax.recogniser_arguments import (
+    add_arguments,
+    load_recogniser,
+    load_recognisers,
+    parse,
+)
+from dstadapter_jax.stream.recognising import recognise_stream
+from dstadapter_jax.stream.settings import StreamSettings
+from dstadapter_jax.stream.sources import read_camera, read_video
 from dstadapter_jax.video import ClipError
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
@@ -83,6 +95,8 @@ def explain_best(
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     args = _parse(argv)
+    if args.stream or args.webcam is not None:
+        return _watch_streams(args)
     recognisers = load_recognisers(args)
     failed, explanations = False, []
     asked = [(video, *named) for video in args.videos for named in recognisers.items()]
@@ -98,19 +112,67 @@ def main(argv: list[str]) -> int:
             answer["predictions"] = rank_labels(recogniser, clip)
             if args.explain:
                 explanations.append(explain_best(recogniser, name, clip, answer["predictions"]))
-        print(json.dumps(answer, ensure_ascii=False), flush=True)
+        _print(answer)
     if explanations:
         draw_explanations(args.explain, explanations)
         logger.info("drew %s", args.explain)
     return int(failed)
 
 
+def _watch_streams(args: argparse.Namespace) -> int:
+    """Prints the signs of long videos, or before a camera; a file that can't be read, an `error`."""
+    args.adapter = args.adapter[0] if args.adapter else None
+    recogniser = load_recogniser(args)
+    settings = _stream_settings(args, recogniser)
+    failed = False
+    for name in args.videos or [f"camera {args.webcam}"]:
+        live = args.webcam is not None
+        batches = read_camera(args.webcam) if live else read_video(name)
+        try:
+            for sign in recognise_stream(recogniser, settings, batches, name, live=live):
+                line = {"video": name, "label": recogniser.label_names[sign.label]}
+                _print(line | {"id": sign.label} | sign.times())
+        except ClipError as error:
+            failed = True
+            _print({"video": name, "error": error.reason})
+    return int(failed)
+
+
+def _stream_settings(args: argparse.Namespace, recogniser: Recogniser) -> StreamSettings:
+    if args.workdir:
+        return StreamSettings.load(args.workdir, recogniser.step, recogniser.model.cfg.width)
+    if recogniser.stream is None:
+        raise ValueError(
+            f"{args.adapter}: it doesn't say what tells signs from what is between them. Let"
+            " `python -m dstadapter_jax.calibrate` find out for the run, and export it again."
+        )
+    return recogniser.stream
+
+
+def _print(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer, ensure_ascii=False), flush=True)
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.predict", description=__doc__)
     add_arguments(parser, many=True)
     parser.add_argument("--explain", type=_png, metavar="PNG", help="draws why, to this file")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO")
+    parser.add_argument("--stream", action="store_true", help="the videos show many signs each")
+    parser.add_argument(
+        "--webcam",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="N",
+        help="a camera, from 0; 0 unless told",
+    )
+    parser.add_argument("videos", nargs="*", metavar="VIDEO")
     args = parse(parser, argv)
+    live, streams = args.webcam is not None, args.stream or args.webcam is not None
+    if live == bool(args.videos):
+        parser.error("expected either videos or --webcam")
+    if streams and (args.explain or len(args.adapter or ()) > 1):
+        parser.error("--stream and --webcam take one adapter file, and draw nothing: no --explain")
     answers = len(args.videos) * len(args.adapter or [""])
     if args.explain and answers > MOST_EXPLAINED:
         parser.error(f"--explain: expected {MOST_EXPLAINED} answers at most, got {answers}")

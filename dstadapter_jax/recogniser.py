@@ -20,6 +20,7 @@ from dstadapter_jax.optimizer import partition
 from dstadapter_jax.preprocess import PreprocessConfig, normalize
 from dstadapter_jax.pretrained import load_weights
 from dstadapter_jax.sharding import make_mesh, on_mesh, place_batch, replicated
+from dstadapter_jax.stream.settings import StreamSettings
 from dstadapter_jax.video import check_decoder
 from dstadapter_jax.weight_files import WeightsError, file_sha256, resolve_source
 
@@ -89,6 +90,7 @@ class Recogniser:
         config: Of the run.
         step: Of the checkpoint.
         backbone: What was trained on.
+        stream: What tells signs from what is between them, if an adapter file says so.
     """
 
     probabilities: Callable[[np.ndarray], np.ndarray]
@@ -98,6 +100,7 @@ class Recogniser:
     config: Mapping[str, Any]
     step: int
     backbone: Backbone
+    stream: StreamSettings | None = None
 
     @classmethod
     def load(cls, workdir: pathlib.Path, which: str = "best", backbone: str = "") -> Self:
@@ -168,6 +171,11 @@ class Recogniser:
             config=_config_here(adapter),
             step=adapter.step,
             backbone=adapter.backbone,
+            stream=(
+                StreamSettings.of_json(adapter.stream, adapter.model.width)
+                if adapter.stream
+                else None
+            ),
         )
 
 

@@ -27,6 +27,8 @@ from dstadapter_jax.model import DSTAdapter
 from dstadapter_jax.model_config import ModelConfig
 from dstadapter_jax.optimizer import partition
 from dstadapter_jax.sharding import make_mesh, replicated
+from dstadapter_jax.stream.settings import FILE as STREAM_FILE
+from dstadapter_jax.stream.settings import StreamSettings
 from dstadapter_jax.weight_names import to_reference
 from dstadapter_jax.workdir import write_whole
 
@@ -65,6 +67,7 @@ def collect(
         step=step,
         metrics=_metrics(workdir, step, validation),
         training=_training(metadata),
+        stream=_stream(workdir, step, cfg.width),
         licence=licence,
         language=language,
     )
@@ -123,6 +126,17 @@ def _metrics(
             continue
         metrics[split] = {name: results[name] for name in METRICS if name in results}
     return metrics
+
+
+def _stream(workdir: pathlib.Path, step: int, width: int) -> dict[str, Any]:
+    """What `calibrate` wrote of this checkpoint, if it did."""
+    if not (workdir / STREAM_FILE).exists():
+        return {}
+    try:
+        return StreamSettings.load(workdir, step, width).to_json()
+    except ValueError as error:
+        logger.warning("%s Left out.", error)
+        return {}
 
 
 def _training(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,19 @@ class Found(NamedTuple):
     def weight(self) -> float:
         """By which windows that overlap compete.
 
-        A part of a sign is often as sure a sight as the whole, so the longer is preferred; not by all
-        of its length, or it would take in what is beside a short sign.
+        A part of a sign is often as sure a sight as the whole, so the longer is preferred; not by
+        all of its length, or it would take in what is beside a short sign.
         """
         return (self.score + 1) * (self.end - self.start) ** LENGTH_POWER
+
+    def times(self) -> dict[str, float]:
+        """All but the label, for people."""
+        return {
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "probability": self.probability,
+            "score": self.score,
+        }
 
     def excludes(self, other: "Found") -> bool:
         """Whether both can't be signs."""

@@ -42,7 +42,9 @@ class StreamSettings:
 
     def to_json(self) -> dict[str, Any]:
         """For a file."""
-        return {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        fields = dataclasses.asdict(self)
+        lists = {name: list(fields[name]) for name in ("window_seconds", "weights")}
+        return {"format_version": FORMAT_VERSION, **fields, **lists}
 
     @classmethod
     def of_json(cls, found: Any, width: int) -> Self:
@@ -76,7 +78,7 @@ class StreamSettings:
 
     def save(self, workdir: pathlib.Path, step: int) -> None:
         """Writes them for a checkpoint of a run."""
-        text = json.dumps({"step": step, "settings": self.to_json()}, indent=1)
+        text = json.dumps({"step": step, "settings": self.to_json()})
         write_whole(workdir / FILE, text + "\n")
 
     @classmethod
