@@ -120,7 +120,7 @@ def main(argv: list[str]) -> int:
 
 
 def _watch_streams(args: argparse.Namespace) -> int:
-    """Prints the signs of long videos, or before a camera; a file that can't be read, an `error`."""
+    """Prints the signs of long videos, or before a camera; `error` where that can't be read."""
     args.adapter = args.adapter[0] if args.adapter else None
     recogniser = load_recogniser(args)
     settings = _stream_settings(args, recogniser)
