@@ -75,3 +75,22 @@ def test_adapters_learn_what_a_head_cannot(tmp_path):
     assert sum(right) >= 6
     for picture in ("pairs.png", "adapter/curves.png", "adapter/confusion_test.png"):
         assert (workdir / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_signs_of_a_long_video_are_found(tmp_path):
+    workdir = pathlib.Path(os.environ.get("DEMO_WORKDIR", tmp_path))
+    if not (workdir / "adapter").exists():
+        command("dstadapter_jax.demo", "--workdir", str(workdir))
+    calibrated, result = command("dstadapter_jax.demo.stream", "--workdir", str(workdir))
+    assert result["shown"] == calibrated["test"]["shown"] == 144
+    assert result["found"] >= 0.9 * result["shown"]
+    assert result["false"] <= 0.05 * (result["found"] + result["false"])
+
+    arguments = ["dstadapter_jax.predict", "--workdir", str(workdir / "adapter")]
+    lines = command(*arguments, "--stream", str(workdir / "stream.mp4"))
+    assert len(lines) == result["found"] + result["false"]
+    adapter = tmp_path / "signs.safetensors"
+    command("dstadapter_jax.export", "adapter", *arguments[1:], "-o", str(adapter))
+    arguments = ["dstadapter_jax.predict", "--adapter", str(adapter), "--stream"]
+    assert command(*arguments, str(workdir / "stream.mp4")) == lines

@@ -1,0 +1,413 @@
+"""Streams: windows, what makes one a sign, where frames come from, and the commands."""
+
+import io
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+from clips import write_clip
+
+from dstadapter_jax import calibrate, predict
+from dstadapter_jax.clip_dataset import open_dataset
+from dstadapter_jax.preprocess import PreprocessConfig, preprocess
+from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.stream import sources
+from dstadapter_jax.stream.composing import Composed, Idle, Shown
+from dstadapter_jax.stream.detecting import detect
+from dstadapter_jax.stream.detector import Detector, Found
+from dstadapter_jax.stream.fitting import PASSED, count, fit_plane, overlaps, set_threshold
+from dstadapter_jax.stream.looking import Look, look
+from dstadapter_jax.stream.scoring import NoSign, Outputs, make_network
+from dstadapter_jax.stream.settings import FILE, StreamSettings
+from dstadapter_jax.stream.windows import SlidingWindows
+from dstadapter_jax.video import ClipError, read_frames
+from dstadapter_jax.views import Views
+
+CFG = PreprocessConfig(num_frames=4, resolution=32)
+FPS = 25
+
+
+def noise_frames(count: int, height: int = 48, width: int = 64) -> np.ndarray:
+    shape = (count, height, width, 3)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def ticking(lengths: tuple[float, ...], frames: np.ndarray) -> list:
+    sliding = SlidingWindows(lengths, CFG)
+    ticks = []
+    for index, frame in enumerate(frames):
+        sliding.push(index / FPS, frame)
+        if windows := sliding.due():
+            ticks.append((index, windows))
+    return ticks
+
+
+def test_a_window_is_to_the_network_what_a_clip_of_its_frames_is():
+    frames = noise_frames(60)
+    for last, windows in ticking((0.4, 0.8), frames):
+        for window in windows:
+            first = round(window.start * FPS)
+            clip = frames[first : last + 1]
+            views, _ = preprocess(len(clip), clip.__getitem__, CFG, "test", views=Views(1, 1))
+            assert window.end == last / FPS
+            np.testing.assert_array_equal(window.view, views[0])
+
+
+def test_windows_have_their_lengths_and_come_at_every_tick():
+    ticks = ticking((0.4, 0.8), noise_frames(60))
+    ends = [last / FPS for last, _ in ticks]
+    assert ends[0] == 0.4
+    np.testing.assert_allclose(np.diff(ends), 2 / FPS)  # 0.4 s / 8 ticks, by whole frames
+    lengths = [[window.end - window.start for window in windows] for _, windows in ticks]
+    assert lengths[0] == [pytest.approx(0.4)]
+    assert lengths[-1] == [pytest.approx(0.4), pytest.approx(0.8)]
+
+
+def test_of_a_long_stream_no_more_is_kept_than_the_longest_window():
+    sliding = SlidingWindows((0.4, 0.8), CFG)
+    for index, frame in enumerate(noise_frames(500, 8, 8)):
+        sliding.push(index / FPS, frame)
+    assert len(sliding._frames) <= 0.8 * FPS + 1
+
+
+def window(label: int, start: float, end: float, score: float) -> Found:
+    return Found(label, start, end, score, 0.9)
+
+
+def told(ticks: dict[float, list[Found]], longest: float = 2.0) -> list[tuple[float, Found]]:
+    detector = Detector(longest)
+    found = [(now, sign) for now, windows in ticks.items() for sign in detector.tick(now, windows)]
+    return found + [(np.inf, sign) for sign in detector.flush()]
+
+
+def test_of_windows_that_overlap_one_is_told_once_the_stream_is_quiet():
+    part, whole = window(1, 0.2, 0.9, 5.0), window(2, 0.0, 1.6, 5.0)
+    quiet = window(0, 1.0, 2.6, -1.5)
+    assert told({0.9: [part], 1.6: [whole], 2.0: [window(0, 1, 2, -0.5)], 2.6: [quiet]}) == [
+        (2.6, whole)
+    ]
+
+
+def test_a_sign_is_told_at_the_latest_when_no_window_can_take_its_place():
+    sign, later = window(1, 0.0, 1.0, 5.0), window(2, 2.0, 3.0, 0.5)
+    ticks = {1.0: [sign], 2.9: [window(0, 1.2, 2.9, 0.0)], 3.0: [later], 4.9: [later]}
+    assert told(ticks) == [(3.0, sign), (np.inf, later)]
+
+
+def test_two_signs_in_a_row_are_two():
+    first, second = window(1, 0.0, 1.0, 3.0), window(2, 0.95, 2.0, 3.0)
+    assert [sign for _, sign in told({1.0: [first], 2.0: [second]})] == [first, second]
+
+
+def test_what_overlaps_a_sign_that_was_told_is_none():
+    sign, echo = window(1, 0.0, 1.0, 5.0), window(1, 0.4, 1.4, 9.0)
+    ticks = {1.0: [sign], 1.2: [window(0, 0.2, 1.2, -2.0)], 1.4: [echo]}
+    assert told(ticks) == [(1.2, sign)]
+
+
+def test_windows_that_are_no_signs_are_never_told():
+    assert told({now: [window(0, now - 1, now, 0.0)] for now in np.arange(1, 5, 0.1)}) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([(1, 0, 1), (2, 3, 4)], (2, 2, 0)),
+        ([(1, 0.4, 1.4), (2, 3, 4)], (2, 2, 0)),  # shares 0.6 of the sign
+        ([(1, 0.6, 1.6), (2, 3, 4)], (2, 1, 1)),  # shares 0.4
+        ([(2, 0, 1), (2, 3, 4)], (2, 1, 1)),  # another label
+        ([(1, 0, 1), (1, 0.1, 1), (2, 3, 4)], (2, 2, 1)),  # told twice
+        ([], (2, 0, 0)),
+    ],
+)
+def test_counting(found, expected):
+    shown = [Shown(1, 0.0, 1.0), Shown(2, 3.0, 4.0)]
+    assert count([window(*sign, 1.0) for sign in found], shown) == expected
+
+
+def looks_of(features: np.ndarray, times: np.ndarray) -> list[Look]:
+    logs = np.log(np.array([[0.6, 0.4]], np.float32)).repeat(len(features), axis=0)
+    return [
+        Look([start], end, Outputs(logs[i : i + 1], features[i : i + 1]))
+        for i, (start, end) in enumerate(times)
+    ]
+
+
+def test_signs_are_told_from_the_rest_by_features_and_a_known_share_passes():
+    rng = np.random.default_rng(0)
+    ends = np.arange(1, 401, dtype=float)
+    times = np.stack([ends - 1, ends], axis=1)
+    shown = [Shown(0, end - 1, end) for end in ends[::2]]
+    features = rng.normal(0, 1, (400, 8))
+    features[::2, 3] += 4  # of windows that show a sign
+    looks = looks_of(features.astype(np.float32), times)
+    assert overlaps(looks, shown)[:4].tolist() == [1, 0, 1, 0]
+
+    no_sign = set_threshold(looks, shown, fit_plane(looks, shown))
+    scores = np.concatenate([no_sign.scores(seen.outputs) for seen in looks])
+    assert np.abs(no_sign.weights).argmax() == 3
+    assert (scores[::2] > 0).mean() == pytest.approx(PASSED)
+    assert (scores[1::2] > 0).mean() < 0.05
+
+
+def test_signs_alone_teach_nothing():
+    looks = looks_of(np.zeros((3, 2), np.float32), np.array([(0, 1), (1, 2), (2, 3)], float))
+    shown = [Shown(0, float(start), start + 1.0) for start in range(3)]
+    with pytest.raises(ValueError, match="all show a sign"):
+        fit_plane(looks, shown)
+    with pytest.raises(ValueError, match="no window of the validation clips"):
+        set_threshold(looks, [Shown(0, 10.0, 11.0)], NoSign(np.zeros(2), 0.0))
+
+
+def test_margins_are_log_odds_and_shift_with_the_plane():
+    outputs = Outputs(np.log(np.array([[0.7, 0.2, 0.1]])), np.array([[1.0, 2.0]]))
+    score = NoSign(np.array([0.5, -1.0]), 0.25).scores(outputs)
+    assert score == pytest.approx(np.log(0.7 / 0.2) + 0.5 - 2 + 0.25)
+
+
+SETTINGS = StreamSettings((0.5, 1.0), (0.1, -0.2), 0.3, {"test": {"shown": 2, "found": 1}})
+
+
+def test_settings_are_read_as_written(tmp_path):
+    SETTINGS.save(tmp_path, 7)
+    assert StreamSettings.load(tmp_path, 7, 2) == SETTINGS
+    with pytest.raises(ValueError, match=r"stream\.json: it is for step 7, not for 8\. Write it"):
+        StreamSettings.load(tmp_path, 8, 2)
+    (tmp_path / FILE).write_text("{")
+    with pytest.raises(ValueError, match=r"stream\.json: .* Write it again"):
+        StreamSettings.load(tmp_path, 7, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 2}, "format_version: expected 1"),
+        ({"window_seconds": []}, "window_seconds"),
+        ({"window_seconds": [1.0, 0.5]}, "window_seconds: expected 1 to 16 rising"),
+        ({"window_seconds": [1e9]}, "window_seconds"),
+        ({"weights": [1.0]}, "weights: expected 2 numbers"),
+        ({"weights": [1.0, float("nan")]}, "weights"),
+        ({"bias": True}, "bias: expected a number"),
+        ({"figures": {"test": {"found": "all"}}}, "figures"),
+        ({"more": 1}, "expected the fields"),
+    ],
+)
+def test_settings_from_strangers_are_checked(change, message):
+    with pytest.raises(ValueError, match=message):
+        StreamSettings.of_json(SETTINGS.to_json() | change, 2)
+
+
+def test_clips_in_a_row_are_where_it_says(data_dir, tmp_path):
+    source = open_dataset("recordings/frames", str(data_dir)).source("test")
+    examples = [source[0], source[1]]
+    stream = Composed(examples, "pyav", Idle(None, CFG), seed=0)
+    frames = list(stream)
+    assert [sign.label for sign in stream.shown] == [int(clip["label"]) for clip in examples]
+    times = np.array([seconds for seconds, _ in frames])
+    np.testing.assert_allclose(np.diff(times), 1 / 30)
+    for sign, example in zip(stream.shown, examples, strict=True):
+        inside = [frame for seconds, frame in frames if sign.start <= seconds < sign.end - 1e-6]
+        assert len(inside) == int(example["num_frames"])
+        # Before it, the clip is held at its first frame.
+        before = frames[int(np.searchsorted(times, sign.start - 0.01)) - 1][1]
+        np.testing.assert_array_equal(before, inside[0])
+    assert stream.shown[0].start >= 0.5
+    assert stream.shown[1].start - stream.shown[0].end >= 0.9
+
+
+def test_gaps_show_the_signer_of_the_clip_if_there_is_footage(data_dir, tmp_path):
+    source = open_dataset("recordings/frames", str(data_dir)).source("test")
+    signer = source[0]["signer"].decode()
+    for folder, grey in (("", 50), (signer, 200)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write_clip(tmp_path / folder / "idle.mp4", np.full((90, 48, 64, 3), grey, np.uint8))
+    stream = Composed([source[0]], "pyav", Idle(tmp_path, CFG), seed=0)
+    gap = [frame for seconds, frame in stream if not stream.shown and frame.shape == (32, 32, 3)]
+    assert 30 <= len(gap) <= 75
+    assert abs(np.mean(gap) - 200) < 3
+    with pytest.raises(ValueError, match=r"--idle .*: expected videos of people who don't sign"):
+        Idle(pathlib.Path(__file__).parent / "golden", CFG)
+
+
+def piped(frames: np.ndarray) -> bytes:
+    """YUV4MPEG, as another program writes it."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="yuv4mpegpipe") as container:
+        stream = container.add_stream("rawvideo", rate=Fraction(FPS))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+def test_a_pipe_gives_each_frame_when_it_comes():
+    greys = np.arange(0, 240, 8, np.uint8)
+    frames = np.ones((30, 48, 64, 3), np.uint8) * greys[:, None, None, None]
+    text = piped(frames)
+    reading = (
+        "from dstadapter_jax.stream.sources import read_video\n"
+        "for frames in read_video('-'):\n"
+        "    for seconds, frame in frames: print(round(seconds, 3), frame.mean(), flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", reading], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        half = len(text) // 2
+        child.stdin.write(text[:half])
+        child.stdin.flush()
+        first = [child.stdout.readline().split() for _ in range(10)]  # the rest isn't there yet
+        child.stdin.write(text[half:])
+        child.stdin.close()
+        rest = [line.split() for line in child.stdout.read().splitlines()]
+    times, seen = np.array(first + rest, float).T
+    np.testing.assert_allclose(times, np.arange(30) / FPS, atol=1e-3)
+    np.testing.assert_allclose(seen, greys, atol=2)
+
+
+class RecordedCamera:
+    """What `cv2.VideoCapture` is, of a file instead of a camera, which can't be had here."""
+
+    def __init__(self, path: pathlib.Path, fps: float):
+        self._frames, self._seconds, self.released = list(read_all(path)), 1 / fps, False
+
+    def isOpened(self) -> bool:
+        return bool(self._frames)
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        time.sleep(self._seconds)
+        if not self._frames:
+            return False, None
+        return True, cv2.cvtColor(self._frames.pop(0), cv2.COLOR_RGB2BGR)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def read_all(path: pathlib.Path) -> np.ndarray:
+    return read_frames(path, range(20))
+
+
+def test_a_camera_gives_all_that_it_has_seen_and_says_when_it_ends(tmp_path, monkeypatch):
+    write_clip(tmp_path / "clip.mp4", noise_frames(20))
+    camera = RecordedCamera(tmp_path / "clip.mp4", fps=50)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera)
+    seen, source = [], sources.read_camera(0)
+    while len(seen) < 20:
+        seen += next(source)
+        time.sleep(0.1)  # as computing takes: frames come meanwhile
+    with pytest.raises(ClipError, match="camera 0: gives no more frames"):
+        next(source)
+    assert len(seen) == 20
+    assert [seconds for seconds, _ in seen] == sorted(seconds for seconds, _ in seen)
+    np.testing.assert_array_equal([frame for _, frame in seen], read_all(tmp_path / "clip.mp4"))
+    assert camera.released
+
+
+def test_a_camera_that_is_not_there(monkeypatch, capsys):
+    with pytest.raises(ClipError, match="camera 97: can't be opened"):
+        next(sources.read_camera(97))
+
+
+@pytest.fixture(scope="module")
+def calibrated(run_dir, tmp_path_factory) -> pathlib.Path:
+    """A run that knows what a sign is."""
+    workdir = tmp_path_factory.mktemp("calibrated") / "run"
+    shutil.copytree(run_dir, workdir)
+    assert calibrate.main(["--workdir", str(workdir)]) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def video(data_dir, tmp_path_factory) -> pathlib.Path:
+    """All test clips in a row."""
+    dataset = open_dataset("recordings/frames", str(data_dir))
+    source = dataset.source("test")
+    stream = Composed([source[i] for i in range(9)], "pyav", Idle(None, CFG), seed=1)
+    path = tmp_path_factory.mktemp("stream") / "long.mp4"
+    write_clip(path, np.stack([frame for _, frame in stream]))
+    return path
+
+
+def lines(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_calibration_tells_what_it_finds(calibrated, run_dir):
+    recogniser = Recogniser.load(calibrated)
+    settings = StreamSettings.load(calibrated, recogniser.step, 32)
+    # Clips have 12 to 14 frames at 30 a second.
+    assert settings.window_seconds == (pytest.approx(0.4), pytest.approx(14 / 30, abs=1e-3))
+    assert {split: of["shown"] for split, of in settings.figures.items()} == {
+        "validation": 9,
+        "test": 9,
+    }
+    with pytest.raises(ValueError, match=r"stream\.json: not there.*calibrate --workdir"):
+        StreamSettings.load(run_dir, recogniser.step, 32)
+
+
+def test_signs_of_a_file_are_those_of_its_windows_one_by_one(calibrated, video, capsys, caplog):
+    with caplog.at_level("INFO"):
+        assert predict.main(["--workdir", str(calibrated), "--stream", str(video)]) == 0
+    recogniser = Recogniser.load(calibrated)
+    settings = StreamSettings.load(calibrated, recogniser.step, 32)
+    sliding = SlidingWindows(settings.window_seconds, recogniser.preprocess)
+    looks = look(sources.read_video(str(video)), sliding, make_network(recogniser.model))
+    expected = [sign for _, sign in detect(looks, settings.no_sign, settings.window_seconds[-1])]
+    printed = lines(capsys)
+    assert expected
+    assert [(line["id"], line["start"], line["end"]) for line in printed] == [
+        (sign.label, round(sign.start, 3), round(sign.end, 3)) for sign in expected
+    ]
+    assert {line["label"] for line in printed} <= set(recogniser.label_names)
+    assert "times the video's speed" in caplog.text
+
+
+def test_a_stream_on_standard_input_is_as_from_a_file(calibrated, tmp_path, capsys):
+    frames = noise_frames(60)
+    (tmp_path / "long.y4m").write_bytes(piped(frames))
+    arguments = ["--workdir", str(calibrated), "--stream"]
+    assert predict.main([*arguments, str(tmp_path / "long.y4m")]) == 0
+    from_file = lines(capsys)
+    result = subprocess.run(
+        [sys.executable, "-m", "dstadapter_jax.predict", *arguments, "-"],
+        input=(tmp_path / "long.y4m").read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    from_pipe = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line | {"video": "-"} for line in from_file] == from_pipe
+
+
+def test_a_stream_that_breaks_off_says_so_after_what_it_showed(calibrated, video, tmp_path, capsys):
+    (tmp_path / "text.mp4").write_text("no video")
+    arguments = ["--workdir", str(calibrated), "--stream", str(tmp_path / "text.mp4"), str(video)]
+    assert predict.main(arguments) == 1
+    first, *others = lines(capsys)
+    assert "is not a video" in first["error"]
+    assert {line["video"] for line in others} == {str(video)}
+
+
+def test_a_camera_is_watched_until_it_ends(calibrated, video, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: RecordedCamera(video, fps=60))
+    assert predict.main(["--workdir", str(calibrated), "--webcam"]) == 1
+    *_, last = lines(capsys)
+    assert last == {"video": "camera 0", "error": "gives no more frames"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--stream"], ["--webcam", "0", "clip.mp4"], ["--stream", "--explain", "a.png", "a.mp4"]],
+)
+def test_what_does_not_go_together(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        predict.main(["--workdir", "RUN", *arguments])
