@@ -154,7 +154,7 @@ def test_signs_are_told_from_the_rest_by_features_and_a_known_share_passes():
     no_sign = set_threshold(looks, shown, fit_plane(looks, shown))
     scores = np.concatenate([no_sign.scores(seen.outputs) for seen in looks])
     assert np.abs(no_sign.weights).argmax() == 3
-    assert (scores[::2] > 0).mean() == pytest.approx(PASSED)
+    assert (scores[::2] > 0).mean() == pytest.approx(PASSED, abs=0.005)
     assert (scores[1::2] > 0).mean() < 0.05
 
 
