@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import socket
 from typing import Any
 
 import jax
@@ -56,7 +57,8 @@ def join_hosts(
     jax.config.update("jax_enable_preemption_service", False)
     unreachable = (
         "the processes of the run can't be joined. Expected every one of them started within"
-        f" {JOIN_SECONDS} s, and process 0 reachable at --coordinator HOST:PORT;"
+        f" {JOIN_SECONDS} s, and process 0 reachable at --coordinator HOST:PORT, where no other"
+        " program listens (SLURM and Open MPI: JAX_COORDINATOR_PORT sets the port);"
         " --num_processes=1 trains with one process alone."
     )
     _end_readably_on_abort(unreachable)
@@ -90,6 +92,28 @@ def _check_address(coordinator: str, num_processes: int, process_id: int) -> Non
             f"--process_id: expected 0 to {num_processes - 1}, found {process_id}: each of the"
             f" {num_processes} processes has its own."
         )
+    if process_id == 0:
+        _check_port(coordinator, int(port))
+
+
+def _check_port(coordinator: str, port: int) -> None:
+    """Raises ValueError if process 0 can't listen there.
+
+    JAX would say that a server failed to start, or even share the port with another run's process
+    0, and both runs would end when they get each other's processes.
+    """
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    try:
+        with socket.create_server(
+            ("", port), family=family, dualstack_ipv6=family == socket.AF_INET6
+        ):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--coordinator {coordinator}: process 0, which this one is, can't listen on port"
+            f" {port}: {os.strerror(error.errno or 0)}. Give all processes another one that is"
+            " free, of 1024 to 65535, or end what uses it: a process of an earlier run?"
+        ) from error
 
 
 def _end_readably_on_abort(message: str) -> None:

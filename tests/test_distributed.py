@@ -217,6 +217,16 @@ def test_addresses_that_are_none_are_refused_at_once(given, message):
         join_hosts(*given)
 
 
+# Shared ports are gRPC's way: whoever asks for one in the same way gets it, too.
+@pytest.mark.parametrize(("host", "shared"), [("localhost", False), ("", True)])
+def test_a_port_that_another_program_has_is_named(host, shared):
+    with socket.create_server((host, 0), reuse_port=shared) as taken:
+        port = taken.getsockname()[1]
+        message = rf"--coordinator localhost:{port}: .* on port {port}: Address already in use\."
+        with pytest.raises(ValueError, match=message):
+            join_hosts(f"localhost:{port}", 2, 0)
+
+
 @pytest.mark.parametrize("process", [0, 1])
 def test_processes_that_never_come_are_told_of(process):
     few_seconds = "from dstadapter_jax import distributed; distributed.JOIN_SECONDS = 2;"
