@@ -63,7 +63,7 @@ def unreadable_metrics(checkpoints: pathlib.Path, metric: str) -> Iterator[tuple
 
 def step_folders(checkpoints: pathlib.Path) -> list[pathlib.Path]:
     """The folders of whole checkpoints: what a kill left half written has another name."""
-    return [path for path in checkpoints.glob("*") if path.name.isdecimal()]
+    return [path for path in checkpoints.glob("*") if path.name.isdecimal() and path.is_dir()]
 
 
 def move_aside(checkpoints: pathlib.Path, step: int, reason: str) -> None:

@@ -24,6 +24,9 @@ FREE_FIELDS = (
 )
 # Of fields that runs of older versions don't know: what these did.
 DEFAULTS = {"data.test_signer": ""}
+# What a run writes until it ends.
+FOLDERS = ("checkpoints", "damaged_checkpoints", "tensorboard")
+FILES = ("config.json", "metrics.jsonl")
 
 
 @contextmanager
@@ -33,7 +36,8 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
     Of many processes the first holds it for all.
 
     Raises:
-        ValueError: It can't be written to, or another process trains in it.
+        ValueError: It can't be written to, another process trains in it, or something else is in
+            the place of what a run writes.
     """
     if not is_primary():
         yield
@@ -51,7 +55,20 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
                 f"--workdir {workdir}: another process trains in it. Stop that one, or choose"
                 " another folder."
             ) from error
+        _check_places(workdir)
         yield
+
+
+def _check_places(workdir: pathlib.Path) -> None:
+    for name in (*FOLDERS, *FILES):
+        path, expected = workdir / name, "folder" if name in FOLDERS else "file"
+        fits = path.is_dir() if name in FOLDERS else path.is_file()
+        if not fits and os.path.lexists(path):
+            found = "something else" if path.exists() else f"a link to {path.readlink()}: not there"
+            raise ValueError(
+                f"{path}: expected a {expected} or nothing, found {found}. Bring back what is"
+                " missing or move this elsewhere, then start the same command again."
+            )
 
 
 @contextmanager

@@ -390,6 +390,20 @@ def test_a_workdir_that_cannot_be_written(config):
         train_and_evaluate(config, pathlib.Path("/proc/run"))
 
 
+@pytest.mark.parametrize(
+    ("name", "put", "message"),
+    [
+        ("checkpoints", lambda path: path.symlink_to("gone"), "folder .* a link to gone: not there"),
+        ("tensorboard", pathlib.Path.touch, "folder or nothing, found something else. .* move"),
+        ("metrics.jsonl", pathlib.Path.mkdir, "file or nothing, found something else"),
+    ],
+)
+def test_what_lies_in_the_place_of_what_a_run_writes_is_named(config, tmp_path, name, put, message):
+    put(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{tmp_path / name}: expected a {message}"):
+        train_and_evaluate(config, tmp_path)
+
+
 def test_a_workdir_is_for_one_process_at_a_time(config, tmp_path):
     with hold_workdir(tmp_path), pytest.raises(ValueError, match="another process trains in it"):
         train_and_evaluate(config, tmp_path)
