@@ -38,7 +38,7 @@ from dstadapter_jax.sharding import (
 )
 from dstadapter_jax.speed import SpeedMeter
 from dstadapter_jax.train_step import TrainState, jit_train_step, make_train_step
-from dstadapter_jax.workdir import check_same_run
+from dstadapter_jax.workdir import allowed_changes, check_same_run
 
 logger = logging.getLogger(__name__)
 
@@ -147,8 +147,9 @@ class Run:
 
     def _restore(self, checkpoints: Checkpointer, step: int) -> None:
         saved = checkpoints.metadata(step)
-        check_same_run(self.workdir, saved["config"], self.config.to_dict())
-        check_resumable(self.workdir, saved, self.identity())
+        asked = self.config.to_dict()
+        check_same_run(self.workdir, saved["config"], asked)
+        check_resumable(self.workdir, saved, self.identity(), allowed_changes(asked))
         check_epochs(self.workdir, step / self.steps_per_epoch, self.config.num_epochs)
         trainable, optimizer, position = checkpoints.restore_training(
             step, self.state.trainable, self.state.optimizer

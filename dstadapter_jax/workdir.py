@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,9 @@ FREE_FIELDS = (
     *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),
     *("wandb_project", "allow_changed"),
 )
+DATASET = "dataset"  # beside the fields in `config.allow_changed`: another build of it
+# All others of `config.model`, and the seed, shape the random weights of a run without a backbone.
+NOT_DRAWN_FROM = ("model.dropout", "model.dtype", "model.remat")
 # Of fields that runs of older versions don't know: what these did.
 DEFAULTS = {"data.test_signer": ""}
 # What a run writes until it ends.
@@ -116,7 +119,7 @@ def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
 def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
     """The fields that `config.allow_changed` names; raises ValueError if one doesn't exist."""
     names = tuple(name.strip() for name in config["allow_changed"].split(",") if name.strip())
-    known = sorted(set(flat_fields(config)) - set(FREE_FIELDS))
+    known = sorted({DATASET, *flat_fields(config)} - set(FREE_FIELDS))
     for name in names:
         if name not in known:
             raise ValueError(
@@ -136,15 +139,32 @@ def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str
         for field in sorted(found.keys() | wanted.keys())
         if field not in FREE_FIELDS and found.get(field) != wanted.get(field)
     }
-    refused = [field for field in differing if field not in allowed_changes(asked)]
+    redrawn, allowed = _redrawn(differing, asked), allowed_changes(asked)
+    refused = [field for field in differing if field in redrawn or field not in allowed]
     if refused:
+        change = f", or for the change: --config.allow_changed={','.join(differing)}."
+        no_change = (
+            f". {', '.join(redrawn)} can't change: as config.pretrained is empty, the frozen weights"
+            " are drawn from them at each start, and no checkpoint holds these."
+        )
         raise ValueError(
             f"{workdir} holds another run, with {'; '.join(differing[field] for field in refused)}."
-            " Choose another --workdir, or ask for the same to go on with that run, or for the"
-            f" change: --config.allow_changed={','.join(differing)}."
+            " Choose another --workdir, or ask for the same to go on with that run"
+            f"{no_change if redrawn else change}"
         )
     if differing:
         logger.warning("from here on changed: %s", "; ".join(differing.values()))
+
+
+def _redrawn(differing: Iterable[str], asked: dict[str, Any]) -> list[str]:
+    """The fields without which a run that has no backbone file would get other frozen weights."""
+    if asked["pretrained"] or asked["tune"] == "full":
+        return []
+    return [
+        field
+        for field in differing
+        if field == "seed" or (field.startswith("model.") and field not in NOT_DRAWN_FROM)
+    ]
 
 
 def flat_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -33,7 +33,7 @@ from dstadapter_jax.run_log import MetricsLog
 from dstadapter_jax.scores import Scores
 from dstadapter_jax.train import train_and_evaluate
 from dstadapter_jax.weight_files import WeightsError
-from dstadapter_jax.workdir import hold_workdir
+from dstadapter_jax.workdir import check_same_run, hold_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMES = ("time", "clips_per_second", "data_seconds", "compute_seconds", "save_seconds")
@@ -280,6 +280,20 @@ def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, 
         train_and_evaluate(config, workdir)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("seed", 1), ("model.heads", 4), ("model.input_resolution", 48)]
+)
+def test_what_random_frozen_weights_are_drawn_from_may_not_change(run_dir, config, field, value):
+    config.update_from_flattened_dict({field: value})
+    config.allow_changed = "seed, model.heads, model.input_resolution"
+    saved = json.loads((run_dir / "config.json").read_text())
+    with pytest.raises(ValueError, match=rf"with {field}: .* {field} can't change: .*pretrained"):
+        check_same_run(run_dir, saved, config.to_dict())
+    # A file has the frozen weights, and `full` has none: only what is refused with all others.
+    for name, other in (("pretrained", "clip.npz"), ("tune", "full")):
+        check_same_run(run_dir, saved | {name: other}, config.to_dict() | {name: other})
+
+
 def test_another_dataset_of_the_same_labels_and_counts_is_refused(
     run_dir, config, data_dir, tmp_path, caplog
 ):
@@ -296,6 +310,26 @@ def test_another_dataset_of_the_same_labels_and_counts_is_refused(
     saved |= {"num_clips": dataset.num_clips, "label_names": list(dataset.label_names)}
     check_resumable(tmp_path, saved, saved | {"dataset_sha256": dataset.content_sha256})
     assert "of an older version" in caplog.text
+
+
+def test_a_dataset_that_was_built_again_is_gone_on_with_if_asked_for(
+    run_dir, config, data_dir, tmp_path, caplog
+):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    (metadata,) = shutil.copytree(data_dir, tmp_path / "data").glob(
+        "recordings/frames/*/meta*.json"
+    )
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"built": "later"}))
+    config.data.dir, config.num_epochs = str(tmp_path / "data"), 5
+    config.allow_changed = "num_epochs"
+    with pytest.raises(ValueError, match=r"metadata.json differ.* --config.allow_changed=dataset"):
+        train_and_evaluate(config, workdir)
+    config.allow_changed = "num_epochs,dataset"
+    train_and_evaluate(config, workdir)
+    assert "from here on another build of the dataset: metadata.json differ" in caplog.text
+    assert log_of(workdir)[: len(log_of(run_dir))] == log_of(run_dir)
+    config.allow_changed = ""
+    train_and_evaluate(config, workdir)  # the new build is now the run's own
 
 
 def test_a_run_that_never_got_anywhere_does_not_claim_its_workdir(config, tmp_path):
@@ -393,7 +427,11 @@ def test_a_workdir_that_cannot_be_written(config):
 @pytest.mark.parametrize(
     ("name", "put", "message"),
     [
-        ("checkpoints", lambda path: path.symlink_to("gone"), "folder .* a link to gone: not there"),
+        (
+            "checkpoints",
+            lambda path: path.symlink_to("gone"),
+            "folder .* a link to gone: not there",
+        ),
         ("tensorboard", pathlib.Path.touch, "folder or nothing, found something else. .* move"),
         ("metrics.jsonl", pathlib.Path.mkdir, "file or nothing, found something else"),
     ],
