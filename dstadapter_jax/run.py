@@ -26,7 +26,13 @@ from dstadapter_jax.optimizer import (
 from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
 from dstadapter_jax.results import LeftOut
-from dstadapter_jax.run_checks import check_dataset, check_epochs, check_fields, check_resumable
+from dstadapter_jax.run_checks import (
+    check_dataset,
+    check_epochs,
+    check_fields,
+    check_resumable,
+    check_steps,
+)
 from dstadapter_jax.scores import score_split
 from dstadapter_jax.sharding import (
     distribute,
@@ -62,6 +68,9 @@ class Run:
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         microbatch = config.batch_size * self.mesh.size
         self.batch_size = microbatch * config.gradient_accumulation_steps
+        self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
+        check_steps(self.steps_per_epoch, config.num_epochs)
+        self.total_steps = self.steps_per_epoch * config.num_epochs
         starts = np.arange(0, self.batch_size, microbatch)
         self.batches = train_batches(
             self.dataset,
@@ -73,8 +82,6 @@ class Run:
             num_threads=config.data.num_threads,
             rows=np.add.outer(starts, local_rows(self.mesh, microbatch)).ravel(),
         )
-        self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
-        self.total_steps = self.steps_per_epoch * config.num_epochs
         self._build_model()
         self._key = jax.random.key(config.seed)
         self.step, self.losses, self.validated = 0, list[Any](), True

@@ -26,6 +26,9 @@ OF_A_MACHINE = (
     "wandb_project",
 )
 
+MOST_SEED = 2**63 - 1
+MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
+
 
 def check_fields(config: ConfigDict) -> None:
     """Checks, before anything is opened, what nothing else would notice in time.
@@ -48,9 +51,8 @@ def check_fields(config: ConfigDict) -> None:
     for name in ("seed", "validate_last_epochs"):
         if config[name] < 0:
             raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
-    for name, most in (("seed", 2**63 - 1), ("num_epochs", 10**6)):
-        if config[name] > most:
-            raise ValueError(f"config.{name}: expected at most {most}, found {config[name]}.")
+    if config.seed > MOST_SEED:
+        raise ValueError(f"config.seed: expected at most {MOST_SEED}, found {config.seed}.")
     if config.tune not in TUNES:
         raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
     allowed_changes(config.to_dict())
@@ -150,6 +152,15 @@ def check_resumable(
         )
     if differing:
         logger.warning("from here on another build of the dataset: %s differ", differing)
+
+
+def check_steps(steps_per_epoch: int, num_epochs: int) -> None:
+    """Raises ValueError if these are more steps than can be counted."""
+    if steps_per_epoch * num_epochs > MOST_STEPS:
+        raise ValueError(
+            f"config.num_epochs: expected at most {MOST_STEPS // steps_per_epoch}, which with"
+            f" {steps_per_epoch} steps an epoch makes {MOST_STEPS} steps, found {num_epochs}."
+        )
 
 
 def check_epochs(workdir: pathlib.Path, done: float, asked: int) -> None:

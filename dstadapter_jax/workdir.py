@@ -144,8 +144,8 @@ def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str
     if refused:
         change = f", or for the change: --config.allow_changed={','.join(differing)}."
         no_change = (
-            f". {', '.join(redrawn)} can't change: as config.pretrained is empty, the frozen weights"
-            " are drawn from them at each start, and no checkpoint holds these."
+            f". {', '.join(redrawn)} can't change: as config.pretrained is empty, the frozen"
+            " weights are drawn from them at each start, and no checkpoint holds these."
         )
         raise ValueError(
             f"{workdir} holds another run, with {'; '.join(differing[field] for field in refused)}."
