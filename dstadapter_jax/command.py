@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -47,6 +48,22 @@ def workdir_path(text: str) -> pathlib.Path:
             f" {text!r}. A bucket can be mounted: gcsfuse, s3fs; . is the folder that you are in."
         )
     return expanded_path(text)
+
+
+def make_output(folder: pathlib.Path) -> None:
+    """Makes the folder that results go to, if need be, before there are any to lose.
+
+    Raises:
+        ValueError: It can't be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: expected a folder that results can be written to: {error.strerror}. Name"
+            " another as --output DIR, or mend this one."
+        ) from error
 
 
 def config_flag_values(argv: Sequence[str]) -> flags.FlagValues:

@@ -4,7 +4,7 @@ An adapter file does in place of a run: `--adapter signs.safetensors`. With seve
 in `--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every video is answered in each.
 
 Prints one JSON object a video, best label first; a file that can't be read gives an `error`
-instead, and exit status 1 at the end.
+instead, as does a model that has diverged, and exit status 1 at the end.
 
 With `--explain out.png` it also draws why each video is taken for its best label: the frames that
 the network saw, how much each of them and each of their patches counted, and the adapters' gates.
@@ -30,7 +30,15 @@ from dstadapter_jax.video import ClipError
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
 
+DIVERGED = (
+    "the model's probabilities aren't finite: its weights are those of a training that diverged."
+    " Take another checkpoint, --step=N, or another adapter file."
+)
 MOST_EXPLAINED = 20  # a picture of so many clips is as high as viewers open
+
+
+class DivergedError(ValueError):
+    """What a model says of a clip isn't finite."""
 
 
 def read_clip(recogniser: Recogniser, video: str) -> Clip:
@@ -48,13 +56,16 @@ def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
 
     Raises:
         ClipError: It can't be read.
+        DivergedError: The model's probabilities aren't finite.
     """
     return rank_labels(recogniser, read_clip(recogniser, video))
 
 
 def rank_labels(recogniser: Recogniser, clip: Clip) -> list[dict[str, Any]]:
-    """The five most probable labels of a clip, best first."""
+    """The five most probable labels of a clip, best first; may raise DivergedError."""
     scores = np.average(recogniser.probabilities(clip.views), axis=0, weights=clip.counts)
+    if not np.isfinite(scores).all():
+        raise DivergedError(DIVERGED)
     return [
         {"label": recogniser.label_names[i], "id": int(i), "probability": float(scores[i])}
         for i in np.argsort(-scores, kind="stable")[:5]
@@ -91,13 +102,15 @@ def main(argv: list[str]) -> int:
         name = f"{video} in {language}" if language else video
         try:
             clip = read_clip(recogniser, video)
-        except ClipError as error:
-            failed = True
-            answer["error"] = error.reason
-        else:
             answer["predictions"] = rank_labels(recogniser, clip)
+        except ClipError as error:
+            answer["error"] = error.reason
+        except DivergedError as error:
+            answer["error"] = str(error)
+        else:
             if args.explain:
                 explanations.append(explain_best(recogniser, name, clip, answer["predictions"]))
+        failed |= "error" in answer
         print(json.dumps(answer, ensure_ascii=False), flush=True)
     if explanations:
         draw_explanations(args.explain, explanations)

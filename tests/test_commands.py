@@ -13,10 +13,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from adapters import write_diverged
 from clips import write_clip
 
 from dstadapter_jax import evaluate, predict
-from dstadapter_jax.command import expanded_path, keep_compiled_programs, workdir_path
+from dstadapter_jax.command import (
+    expanded_path,
+    keep_compiled_programs,
+    make_output,
+    workdir_path,
+)
 from dstadapter_jax.plots import draw_confusion, draw_curves
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -58,6 +64,22 @@ def test_evaluate_prints_and_writes_one_object(run_dir, capsys):
     assert set(printed) >= {"top1", "top5", "mean_class_accuracy", "num_clips", "views"}
 
 
+@pytest.mark.parametrize("output", ["file", "file/folder", "/proc/results", "/proc/self"])
+def test_where_results_cannot_go_is_said(tmp_path, output):
+    (tmp_path / "file").touch()
+    path = tmp_path / output
+    message = rf"{path}: expected a folder that results can be written to: \w.* --output DIR"
+    with pytest.raises(ValueError, match=message):
+        make_output(path)
+
+
+def test_evaluate_says_before_it_works_where_results_cannot_go(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "evaluate", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"/file: expected a folder .*: File exists\."):
+        evaluate.main(["--workdir", str(run_dir), "--output", str(tmp_path / "file")])
+
+
 def test_evaluate_refuses_a_dataset_of_other_labels(run_dir, tmp_path, data_dir):
     other = tmp_path / "recordings" / "frames" / "1.0.0"
     other.parent.mkdir(parents=True)
@@ -84,6 +106,19 @@ def test_predict_answers_for_each_video_and_fails_at_the_end(run_dir, recordings
     assert second == {"video": str(empty), "error": "is empty (0 bytes)"}
     assert "No such file" in third["error"]
     assert predict.main(["--workdir", str(run_dir), good]) == 0
+
+
+def test_predict_answers_by_an_error_where_the_model_has_diverged(recordings, capsys, tmp_path):
+    good = str(recordings / "s0_l0_t0.mp4")
+    adapter, tower = write_diverged(tmp_path)
+    arguments = [f"--adapter={adapter}", f"--backbone={tower}", f"--explain={tmp_path / 'why.png'}"]
+    assert predict.main([*arguments, good, "none.mp4"]) == 1
+    diverged, missing = lines_of(capsys)
+    assert diverged["video"] == good
+    assert re.match(r"the model's probabilities aren't finite: .* --step=N", diverged["error"])
+    assert "predictions" not in diverged
+    assert "No such file" in missing["error"]
+    assert not (tmp_path / "why.png").exists()
 
 
 def test_labels_of_any_script_are_drawn(tmp_path):
