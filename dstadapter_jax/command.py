@@ -15,7 +15,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dstadapter_jax.distributed import ADVICE
+from dstadapter_jax.distributed import ADVICE, of_runtime
 
 MEMORY = (
     "The device has too little memory. Training needs less, with the same result, with a smaller"
@@ -137,14 +137,13 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
     keep_compiled_programs()
     try:
         return main(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        return _failed(f"error: {error}")
-    except jax.errors.JaxRuntimeError as error:
+    except Exception as error:
         of_memory = "RESOURCE_EXHAUSTED" in str(error)
-        if not of_memory and not jax.distributed.is_initialized():
-            raise
-        return _failed(f"error: {str(error).splitlines()[0]}\n{MEMORY if of_memory else ADVICE}")
-    except Exception:
+        if of_runtime(error) and (of_memory or jax.distributed.is_initialized()):
+            advice = MEMORY if of_memory else ADVICE
+            return _failed(f"error: {str(error).splitlines()[0]}\n{advice}")
+        if isinstance(error, ValueError | OSError):
+            return _failed(f"error: {error}")
         if not jax.distributed.is_initialized():
             raise
         return _failed(traceback.format_exc())

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from dstadapter_jax.distributed import of_runtime
+
 logger = logging.getLogger(__name__)
 
 
@@ -32,9 +34,11 @@ def explained(
     """
     try:
         yield
-    except (CheckpointError, jax.errors.JaxRuntimeError, MemoryError):
+    except (CheckpointError, MemoryError):
         raise
     except Exception as error:
+        if of_runtime(error):
+            raise
         raise kind(f"{doing} failed: {brief(error)}. {advice}") from error
 
 

@@ -8,8 +8,10 @@ import ctypes
 import json
 import logging
 import os
+import re
 import signal
 import socket
+import threading
 from typing import Any
 
 import jax
@@ -19,6 +21,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from orbax.checkpoint import multihost
 
+logger = logging.getLogger(__name__)
+
 JOIN_SECONDS = 300  # for all processes to start; queues and images are slow
 SILENCE_SECONDS = 30  # without a sign of life from a process until it counts as dead
 FAREWELL_SECONDS = 60  # until all have ended; process 0 draws pictures last
@@ -27,6 +31,15 @@ ADVICE = (
     "If another process of the run has died, its own messages say why. Start all of them again with"
     " the same commands: the run goes on from its last checkpoint."
 )
+
+
+def of_runtime(error: BaseException) -> bool:
+    """Whether JAX's runtime says it, of a collective that another process's end broke off, say.
+
+    Of some collectives it says so by a ValueError, as TensorStore speaks of the disk.
+    """
+    collective = isinstance(error, ValueError) and re.search("Gloo|NCCL", str(error))
+    return bool(collective) or isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def join_hosts(
@@ -62,6 +75,10 @@ def join_hosts(
         " --num_processes=1 trains with one process alone."
     )
     _end_readably_on_abort(unreachable)
+    still_waiting = threading.Timer(
+        SILENCE_SECONDS, logger.warning, ("waiting for the run's other processes to start",)
+    )
+    still_waiting.start()
     try:
         jax.distributed.initialize(
             *given,
@@ -75,6 +92,8 @@ def join_hosts(
         if coordinator is None and "coordinator_address should be defined" in str(error):
             return
         raise ValueError(f"{str(error).strip().splitlines()[0]}: {unreachable}") from error
+    finally:
+        still_waiting.cancel()
     name = f"process {jax.process_index()} of {jax.process_count()}"
     _end_readably_on_abort(f"{name}: the run can't go on. {ADVICE}")
     if not is_primary():

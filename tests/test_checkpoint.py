@@ -223,7 +223,14 @@ def test_metrics_that_the_system_cannot_read_are_not_damaged(tmp_path):
     assert (tmp_path / "checkpoints/2").exists()
 
 
-@pytest.mark.parametrize("error", [MemoryError("1 TB"), jax.errors.JaxRuntimeError("UNAVAILABLE")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("1 TB"),
+        jax.errors.JaxRuntimeError("UNAVAILABLE"),
+        ValueError("UNKNOWN: Gloo AllGather failed"),
+    ],
+)
 def test_neither_memory_nor_a_dead_process_is_the_disks_fault(error):
     with pytest.raises(type(error)) as raised, explained("reading", "Look at the disk."):
         raise error
