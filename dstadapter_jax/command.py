@@ -22,6 +22,7 @@ MEMORY = (
     " config.batch_size and as many times larger a config.gradient_accumulation_steps, and with"
     " --config.model.remat=full; or else end what works there besides."
 )
+NOT_ALLOWED = "Have its owner allow it, chmod -R g+rwX, or use another folder."
 
 
 class PathError(argparse.ArgumentTypeError, ValueError):
@@ -142,6 +143,8 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
         if of_runtime(error) and (of_memory or jax.distributed.is_initialized()):
             advice = MEMORY if of_memory else ADVICE
             return _failed(f"error: {str(error).splitlines()[0]}\n{advice}")
+        if isinstance(error, PermissionError) and error.filename:
+            return _failed(f"error: {error.filename}: {error.strerror}. {NOT_ALLOWED}")
         if isinstance(error, ValueError | OSError):
             return _failed(f"error: {error}")
         if not jax.distributed.is_initialized():

@@ -49,7 +49,9 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / ".lock").open("w")
     except OSError as error:
-        raise ValueError(f"--workdir {workdir}: can't be written to: {error.strerror}.") from error
+        raise ValueError(
+            f"--workdir {workdir}: can't be written to: {error.strerror}. Choose another folder."
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -168,6 +168,20 @@ def test_too_little_memory_on_the_device_is_told_with_what_to_do():
     assert re.fullmatch(expected, result.stderr)
 
 
+def test_what_another_user_does_not_allow_is_told_with_what_to_do():
+    # Root may do everything: so, of another user's file, what the system would say.
+    refused = (
+        "from dstadapter_jax.command import main_with_messages\n"
+        "def main(_): raise PermissionError(13, 'Permission denied', 'run/tensorboard/events')\n"
+        "raise SystemExit(main_with_messages(main))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", refused], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: run/tensorboard/events: Permission .* chmod .*\n", result.stderr)
+
+
 def launch(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess:
     return subprocess.run(
         [*prefix, sys.executable, str(ROOT / "launch.py"), *arguments],
