@@ -16,12 +16,12 @@ import signal
 import sys
 from types import FrameType
 
-from absl import flags
-
 
 def main(argv: list[str]) -> int:
     """The command; see the module's docstring."""
     # Here, since they take seconds in which Ctrl-C is to be answered, too.
+    from absl import flags
+
     from dstadapter_jax.command import config_flag_values, parse_config, workdir_path
     from dstadapter_jax.distributed import is_primary, join_hosts
     from dstadapter_jax.interruption import Interrupted

@@ -60,7 +60,8 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
 
     config.wandb_project = ""  # of Weights & Biases, whose package must be installed; empty = none
     # Fields, as NAME,GROUP.NAME, that may differ from what a run began with when it goes on; others
-    # that shape it are refused. Of the changed ones the checkpoints then hold the new values.
+    # that shape it are refused. Of the changed ones the checkpoints then hold the new values. The
+    # word `dataset` stands for another build of it, with the same labels and numbers of clips.
     config.allow_changed = ""
 
     config.data = ConfigDict()

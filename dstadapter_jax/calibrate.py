@@ -24,8 +24,8 @@ from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.stream.composing import Composed, Idle, Shown
 from dstadapter_jax.stream.detecting import detect
 from dstadapter_jax.stream.fitting import count, fit_plane, set_threshold
-from dstadapter_jax.stream.looking import Look, Network, look
-from dstadapter_jax.stream.scoring import make_network
+from dstadapter_jax.stream.looking import Look, look
+from dstadapter_jax.stream.network import Network, make_network
 from dstadapter_jax.stream.settings import FILE, MAX_SECONDS, StreamSettings
 from dstadapter_jax.stream.windows import TICKS_A_WINDOW, SlidingWindows
 

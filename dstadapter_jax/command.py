@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,13 +15,14 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dstadapter_jax.distributed import ADVICE
+from dstadapter_jax.distributed import ADVICE, of_runtime
 
 MEMORY = (
     "The device has too little memory. Training needs less, with the same result, with a smaller"
     " config.batch_size and as many times larger a config.gradient_accumulation_steps, and with"
     " --config.model.remat=full; or else end what works there besides."
 )
+NOT_ALLOWED = "Have its owner allow it, chmod -R g+rwX, or use another folder."
 
 
 class PathError(argparse.ArgumentTypeError, ValueError):
@@ -47,6 +49,22 @@ def workdir_path(text: str) -> pathlib.Path:
             f" {text!r}. A bucket can be mounted: gcsfuse, s3fs; . is the folder that you are in."
         )
     return expanded_path(text)
+
+
+def make_output(folder: pathlib.Path) -> None:
+    """Makes the folder that results go to, if need be, before there are any to lose.
+
+    Raises:
+        ValueError: It can't be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: expected a folder that results can be written to: {error.strerror}. Name"
+            " another as --output DIR, or mend this one."
+        ) from error
 
 
 def config_flag_values(argv: Sequence[str]) -> flags.FlagValues:
@@ -120,14 +138,15 @@ def main_with_messages(main: Callable[[list[str]], int]) -> int:
     keep_compiled_programs()
     try:
         return main(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        return _failed(f"error: {error}")
-    except jax.errors.JaxRuntimeError as error:
+    except Exception as error:
         of_memory = "RESOURCE_EXHAUSTED" in str(error)
-        if not of_memory and not jax.distributed.is_initialized():
-            raise
-        return _failed(f"error: {str(error).splitlines()[0]}\n{MEMORY if of_memory else ADVICE}")
-    except Exception:
+        if of_runtime(error) and (of_memory or jax.distributed.is_initialized()):
+            advice = MEMORY if of_memory else ADVICE
+            return _failed(f"error: {str(error).splitlines()[0]}\n{advice}")
+        if isinstance(error, PermissionError) and error.filename:
+            return _failed(f"error: {error.filename}: {error.strerror}. {NOT_ALLOWED}")
+        if isinstance(error, ValueError | OSError):
+            return _failed(f"error: {error}")
         if not jax.distributed.is_initialized():
             raise
         return _failed(traceback.format_exc())

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from dstadapter_jax.distributed import of_runtime
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,9 +35,11 @@ def explained(
     """
     try:
         yield
-    except (CheckpointError, jax.errors.JaxRuntimeError, MemoryError):
+    except (CheckpointError, MemoryError):
         raise
     except Exception as error:
+        if of_runtime(error):
+            raise
         raise kind(f"{doing} failed: {brief(error)}. {advice}") from error
 
 
@@ -64,7 +68,7 @@ def unreadable_metrics(checkpoints: pathlib.Path, metric: str) -> Iterator[tuple
 
 def step_folders(checkpoints: pathlib.Path) -> list[pathlib.Path]:
     """The folders of whole checkpoints: what a kill left half written has another name."""
-    return [path for path in checkpoints.glob("*") if path.name.isdecimal()]
+    return [path for path in checkpoints.glob("*") if path.name.isdecimal() and path.is_dir()]
 
 
 def remove_half_written(checkpoints: pathlib.Path) -> None:

@@ -8,7 +8,10 @@ import ctypes
 import json
 import logging
 import os
+import re
 import signal
+import socket
+import threading
 from typing import Any
 
 import jax
@@ -18,6 +21,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from orbax.checkpoint import multihost
 
+logger = logging.getLogger(__name__)
+
 JOIN_SECONDS = 300  # for all processes to start; queues and images are slow
 SILENCE_SECONDS = 30  # without a sign of life from a process until it counts as dead
 FAREWELL_SECONDS = 60  # until all have ended; process 0 draws pictures last
@@ -26,6 +31,15 @@ ADVICE = (
     "If another process of the run has died, its own messages say why. Start all of them again with"
     " the same commands: the run goes on from its last checkpoint."
 )
+
+
+def of_runtime(error: BaseException) -> bool:
+    """Whether JAX's runtime says it, of a collective that another process's end broke off, say.
+
+    Of some collectives it says so by a ValueError, as TensorStore speaks of the disk.
+    """
+    collective = isinstance(error, ValueError) and re.search("Gloo|NCCL", str(error))
+    return bool(collective) or isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def join_hosts(
@@ -56,10 +70,15 @@ def join_hosts(
     jax.config.update("jax_enable_preemption_service", False)
     unreachable = (
         "the processes of the run can't be joined. Expected every one of them started within"
-        f" {JOIN_SECONDS} s, and process 0 reachable at --coordinator HOST:PORT;"
+        f" {JOIN_SECONDS} s, and process 0 reachable at --coordinator HOST:PORT, where no other"
+        " program listens (SLURM and Open MPI: JAX_COORDINATOR_PORT sets the port);"
         " --num_processes=1 trains with one process alone."
     )
     _end_readably_on_abort(unreachable)
+    still_waiting = threading.Timer(
+        SILENCE_SECONDS, logger.warning, ("waiting for the run's other processes to start",)
+    )
+    still_waiting.start()
     try:
         jax.distributed.initialize(
             *given,
@@ -73,6 +92,8 @@ def join_hosts(
         if coordinator is None and "coordinator_address should be defined" in str(error):
             return
         raise ValueError(f"{str(error).strip().splitlines()[0]}: {unreachable}") from error
+    finally:
+        still_waiting.cancel()
     name = f"process {jax.process_index()} of {jax.process_count()}"
     _end_readably_on_abort(f"{name}: the run can't go on. {ADVICE}")
     if not is_primary():
@@ -90,6 +111,28 @@ def _check_address(coordinator: str, num_processes: int, process_id: int) -> Non
             f"--process_id: expected 0 to {num_processes - 1}, found {process_id}: each of the"
             f" {num_processes} processes has its own."
         )
+    if process_id == 0:
+        _check_port(coordinator, int(port))
+
+
+def _check_port(coordinator: str, port: int) -> None:
+    """Raises ValueError if process 0 can't listen there.
+
+    JAX would say that a server failed to start, or even share the port with another run's process
+    0, and both runs would end when they get each other's processes.
+    """
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    try:
+        with socket.create_server(
+            ("", port), family=family, dualstack_ipv6=family == socket.AF_INET6
+        ):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--coordinator {coordinator}: process 0, which this one is, can't listen on port"
+            f" {port}: {os.strerror(error.errno or 0)}. Give all processes another one that is"
+            " free, of 1024 to 65535, or end what uses it: a process of an earlier run?"
+        ) from error
 
 
 def _end_readably_on_abort(message: str) -> None:

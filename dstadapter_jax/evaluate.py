@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from dstadapter_jax.clip_dataset import SPLITS, ClipDataset, open_dataset
-from dstadapter_jax.command import expanded_path, main_with_messages
+from dstadapter_jax.command import expanded_path, main_with_messages, make_output
 from dstadapter_jax.distributed import is_primary
 from dstadapter_jax.plots import draw_confusion
 from dstadapter_jax.recogniser import Recogniser
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> int:
     if args.adapter and not (args.data_dir and output):
         parser.error("--adapter needs --data_dir and --output: an adapter file names no folders")
     recogniser = load_recogniser(args)
-    output.mkdir(parents=True, exist_ok=True)
+    make_output(output)
     print(json.dumps(evaluate(recogniser, output, args.split, args.data_dir, args.views)))
     return 0
 

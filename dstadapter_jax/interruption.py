@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM as requests that the training loop answers between two steps."""
 
+import ctypes
+import os
 import signal
 import threading
 from types import FrameType
@@ -26,7 +28,7 @@ class Interrupted(Exception):
 class StopRequest:
     """While entered, the first SIGINT or SIGTERM is noted; a second one ends the process at once.
 
-    Then its status says so, 143 for SIGTERM: what was being saved is lost.
+    Then its status, to a shell, is 143 for SIGTERM, 130 for SIGINT: what was being saved is lost.
 
     Of many processes any may get the signal; all stop at the same check.
     """
@@ -44,6 +46,7 @@ class StopRequest:
 
     def __exit__(self, *exception: object) -> None:
         for signum, handler in self._before.items():
+            _end_process_on(signum)
             signal.signal(signum, handler)
         self._before = {}
 
@@ -53,6 +56,17 @@ class StopRequest:
             raise Interrupted(signum)
 
     def _note(self, signum: int, _: FrameType | None) -> None:
+        if self._signum:  # both came before Python got round to the first
+            os._exit(128 + signum)
         self._signum = signum
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each in self._before:
+            _end_process_on(each)
+
+
+def _end_process_on(signum: int) -> None:
+    """From here on the signal ends the process, even while Python waits for a computation.
+
+    By C's `signal`: one that comes before Python's own has taken its handler away would be reported
+    with a stack trace, as "ignored due to race condition".
+    """
+    ctypes.CDLL(None).signal(signum, None)  # SIG_DFL is 0

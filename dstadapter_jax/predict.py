@@ -4,7 +4,7 @@ An adapter file does in place of a run: `--adapter signs.safetensors`. With seve
 in `--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every video is answered in each.
 
 Prints one JSON object a video, best label first; a file that can't be read gives an `error`
-instead, and exit status 1 at the end.
+instead, as does a model that has diverged, and exit status 1 at the end.
 
 With `--explain out.png` it also draws why each video is taken for its best label: the frames that
 the network saw, how much each of them and each of their patches counted, and the adapters' gates.
@@ -28,7 +28,7 @@ from dstadapter_jax.attribution import explain
 from dstadapter_jax.clip_file import Clip, read_clip_file
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.explanation_sheet import Explanation, draw_explanations
-from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser import DivergedError, Recogniser
 from dstadapter_jax.recogniser_arguments import (
     add_arguments,
     load_recogniser,
@@ -60,13 +60,16 @@ def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
 
     Raises:
         ClipError: It can't be read.
+        DivergedError: The model's probabilities aren't finite.
     """
     return rank_labels(recogniser, read_clip(recogniser, video))
 
 
 def rank_labels(recogniser: Recogniser, clip: Clip) -> list[dict[str, Any]]:
-    """The five most probable labels of a clip, best first."""
+    """The five most probable labels of a clip, best first; may raise DivergedError."""
     scores = np.average(recogniser.probabilities(clip.views), axis=0, weights=clip.counts)
+    if not np.isfinite(scores).all():
+        raise DivergedError
     return [
         {"label": recogniser.label_names[i], "id": int(i), "probability": float(scores[i])}
         for i in np.argsort(-scores, kind="stable")[:5]
@@ -105,13 +108,15 @@ def main(argv: list[str]) -> int:
         name = f"{video} in {language}" if language else video
         try:
             clip = read_clip(recogniser, video)
-        except ClipError as error:
-            failed = True
-            answer["error"] = error.reason
-        else:
             answer["predictions"] = rank_labels(recogniser, clip)
+        except ClipError as error:
+            answer["error"] = error.reason
+        except DivergedError as error:
+            answer["error"] = str(error)
+        else:
             if args.explain:
                 explanations.append(explain_best(recogniser, name, clip, answer["predictions"]))
+        failed |= "error" in answer
         _print(answer)
     if explanations:
         draw_explanations(args.explain, explanations)

@@ -27,6 +27,16 @@ from dstadapter_jax.weight_files import WeightsError, file_sha256, resolve_sourc
 logger = logging.getLogger(__name__)
 
 
+class DivergedError(ValueError):
+    """What a model says isn't finite."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model's probabilities aren't finite: its weights are those of a training that"
+            " diverged. Take another checkpoint, --step=N, or another adapter file."
+        )
+
+
 def preprocess_config(config: Mapping[str, Any]) -> PreprocessConfig:
     """The preprocessing of a run's config; frames and resolution are the model's."""
     model = config["model"]

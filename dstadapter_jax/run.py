@@ -27,7 +27,13 @@ from dstadapter_jax.preprocess import normalize
 from dstadapter_jax.recogniser import Recogniser, build_model, make_predict, preprocess_config
 from dstadapter_jax.results.scores import score_split
 from dstadapter_jax.results.split import LeftOut
-from dstadapter_jax.run_checks import check_dataset, check_epochs, check_fields, check_resumable
+from dstadapter_jax.run_checks import (
+    check_dataset,
+    check_epochs,
+    check_fields,
+    check_resumable,
+    check_steps,
+)
 from dstadapter_jax.sharding import (
     distribute,
     local_rows,
@@ -38,7 +44,7 @@ from dstadapter_jax.sharding import (
 )
 from dstadapter_jax.speed import SpeedMeter
 from dstadapter_jax.train_step import TrainState, jit_train_step, make_train_step
-from dstadapter_jax.workdir import check_same_run
+from dstadapter_jax.workdir import allowed_changes, check_same_run
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +68,9 @@ class Run:
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         microbatch = config.batch_size * self.mesh.size
         self.batch_size = microbatch * config.gradient_accumulation_steps
+        self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
+        check_steps(self.steps_per_epoch, config.num_epochs)
+        self.total_steps = self.steps_per_epoch * config.num_epochs
         starts = np.arange(0, self.batch_size, microbatch)
         self.batches = train_batches(
             self.dataset,
@@ -73,8 +82,6 @@ class Run:
             num_threads=config.data.num_threads,
             rows=np.add.outer(starts, local_rows(self.mesh, microbatch)).ravel(),
         )
-        self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
-        self.total_steps = self.steps_per_epoch * config.num_epochs
         self._build_model()
         self._key = jax.random.key(config.seed)
         self.step, self.losses, self.validated = 0, list[Any](), True
@@ -147,8 +154,9 @@ class Run:
 
     def _restore(self, checkpoints: Checkpointer, step: int) -> None:
         saved = checkpoints.metadata(step)
-        check_same_run(self.workdir, saved["config"], self.config.to_dict())
-        check_resumable(self.workdir, saved, self.identity())
+        asked = self.config.to_dict()
+        check_same_run(self.workdir, saved["config"], asked)
+        check_resumable(self.workdir, saved, self.identity(), allowed_changes(asked))
         check_epochs(self.workdir, step / self.steps_per_epoch, self.config.num_epochs)
         trainable, optimizer, position = checkpoints.restore_training(
             step, self.state.trainable, self.state.optimizer

@@ -4,7 +4,7 @@ import functools
 import logging
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ from dstadapter_jax.optimizer import TUNES
 from dstadapter_jax.recogniser import preprocess_config
 from dstadapter_jax.run_log import check_wandb
 from dstadapter_jax.video import check_decoder
-from dstadapter_jax.workdir import allowed_changes, flat_fields
+from dstadapter_jax.workdir import DATASET, allowed_changes, flat_fields
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,9 @@ OF_A_MACHINE = (
     *("data.dir", "data.num_threads", "data.decoder", "pretrained", "pretrained_revision"),
     "wandb_project",
 )
+
+MOST_SEED = 2**63 - 1
+MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -48,9 +51,8 @@ def check_fields(config: ConfigDict) -> None:
     for name in ("seed", "validate_last_epochs"):
         if config[name] < 0:
             raise ValueError(f"config.{name}: expected at least 0, found {config[name]}.")
-    for name, most in (("seed", 2**63 - 1), ("num_epochs", 10**6)):
-        if config[name] > most:
-            raise ValueError(f"config.{name}: expected at most {most}, found {config[name]}.")
+    if config.seed > MOST_SEED:
+        raise ValueError(f"config.seed: expected at most {MOST_SEED}, found {config.seed}.")
     if config.tune not in TUNES:
         raise ValueError(f"config.tune: expected one of {TUNES}, found {config.tune!r}.")
     allowed_changes(config.to_dict())
@@ -104,7 +106,10 @@ def check_same_everywhere(
 
 
 def check_resumable(
-    workdir: pathlib.Path, saved: Mapping[str, Any], asked: Mapping[str, Any]
+    workdir: pathlib.Path,
+    saved: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    allowed: Collection[str] = (),
 ) -> None:
     """Raises ValueError if batch, backbone or dataset aren't those of the workdir's run.
 
@@ -112,6 +117,7 @@ def check_resumable(
         workdir: Of the run.
         saved: Metadata of its checkpoint.
         asked: The same fields as they are now.
+        allowed: What may differ, as `allowed_changes` returns it: of these, the dataset's build.
     """
     same_batch = (
         "Use as many devices as before, or set config.batch_size, which is per device, or"
@@ -136,11 +142,24 @@ def check_resumable(
         logger.warning("%s is of an older version: whether its clips are these isn't told", workdir)
         return
     there, here = saved["dataset_sha256"], asked["dataset_sha256"]
-    if differing := [part for part in there | here if there.get(part) != here.get(part)]:
+    differing = ", ".join(part for part in there | here if there.get(part) != here.get(part))
+    if differing and DATASET not in allowed:
         raise ValueError(
             f"{workdir}: the dataset has the labels and as many clips as the one that the run there"
-            f" began with, but is another or another build: {', '.join(differing)} differ."
-            f" {same_data} Or choose another --workdir."
+            f" began with, but is another or another build: {differing} differ. {same_data} Or"
+            f" choose another --workdir; if it is the same clips built again, go on with them:"
+            f" --config.allow_changed={DATASET}."
+        )
+    if differing:
+        logger.warning("from here on another build of the dataset: %s differ", differing)
+
+
+def check_steps(steps_per_epoch: int, num_epochs: int) -> None:
+    """Raises ValueError if these are more steps than can be counted."""
+    if steps_per_epoch * num_epochs > MOST_STEPS:
+        raise ValueError(
+            f"config.num_epochs: expected at most {MOST_STEPS // steps_per_epoch}, which with"
+            f" {steps_per_epoch} steps an epoch makes {MOST_STEPS} steps, found {num_epochs}."
         )
 
 

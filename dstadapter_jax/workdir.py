@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,8 +22,14 @@ FREE_FIELDS = (
     *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),
     *("wandb_project", "allow_changed"),
 )
+DATASET = "dataset"  # beside the fields in `config.allow_changed`: another build of it
+# All others of `config.model`, and the seed, shape the random weights of a run without a backbone.
+NOT_DRAWN_FROM = ("model.dropout", "model.dtype", "model.remat")
 # Of fields that runs of older versions don't know: what these did.
 DEFAULTS = {"data.test_signer": ""}
+# What a run writes until it ends.
+FOLDERS = ("checkpoints", "damaged_checkpoints", "tensorboard")
+FILES = ("config.json", "metrics.jsonl")
 
 
 @contextmanager
@@ -33,7 +39,8 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
     Of many processes the first holds it for all.
 
     Raises:
-        ValueError: It can't be written to, or another process trains in it.
+        ValueError: It can't be written to, another process trains in it, or something else is in
+            the place of what a run writes.
     """
     if not is_primary():
         yield
@@ -42,7 +49,9 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / ".lock").open("w")
     except OSError as error:
-        raise ValueError(f"--workdir {workdir}: can't be written to: {error.strerror}.") from error
+        raise ValueError(
+            f"--workdir {workdir}: can't be written to: {error.strerror}. Choose another folder."
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,7 +60,20 @@ def hold_workdir(workdir: pathlib.Path) -> Iterator[None]:
                 f"--workdir {workdir}: another process trains in it. Stop that one, or choose"
                 " another folder."
             ) from error
+        _check_places(workdir)
         yield
+
+
+def _check_places(workdir: pathlib.Path) -> None:
+    for name in (*FOLDERS, *FILES):
+        path, expected = workdir / name, "folder" if name in FOLDERS else "file"
+        fits = path.is_dir() if name in FOLDERS else path.is_file()
+        if not fits and os.path.lexists(path):
+            found = "something else" if path.exists() else f"a link to {path.readlink()}: not there"
+            raise ValueError(
+                f"{path}: expected a {expected} or nothing, found {found}. Bring back what is"
+                " missing or move this elsewhere, then start the same command again."
+            )
 
 
 @contextmanager
@@ -99,7 +121,7 @@ def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
 def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
     """The fields that `config.allow_changed` names; raises ValueError if one doesn't exist."""
     names = tuple(name.strip() for name in config["allow_changed"].split(",") if name.strip())
-    known = sorted(set(flat_fields(config)) - set(FREE_FIELDS))
+    known = sorted({DATASET, *flat_fields(config)} - set(FREE_FIELDS))
     for name in names:
         if name not in known:
             raise ValueError(
@@ -119,15 +141,32 @@ def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str
         for field in sorted(found.keys() | wanted.keys())
         if field not in FREE_FIELDS and found.get(field) != wanted.get(field)
     }
-    refused = [field for field in differing if field not in allowed_changes(asked)]
+    redrawn, allowed = _redrawn(differing, asked), allowed_changes(asked)
+    refused = [field for field in differing if field in redrawn or field not in allowed]
     if refused:
+        change = f", or for the change: --config.allow_changed={','.join(differing)}."
+        no_change = (
+            f". {', '.join(redrawn)} can't change: as config.pretrained is empty, the frozen"
+            " weights are drawn from them at each start, and no checkpoint holds these."
+        )
         raise ValueError(
             f"{workdir} holds another run, with {'; '.join(differing[field] for field in refused)}."
-            " Choose another --workdir, or ask for the same to go on with that run, or for the"
-            f" change: --config.allow_changed={','.join(differing)}."
+            " Choose another --workdir, or ask for the same to go on with that run"
+            f"{no_change if redrawn else change}"
         )
     if differing:
         logger.warning("from here on changed: %s", "; ".join(differing.values()))
+
+
+def _redrawn(differing: Iterable[str], asked: dict[str, Any]) -> list[str]:
+    """The fields without which a run that has no backbone file would get other frozen weights."""
+    if asked["pretrained"] or asked["tune"] == "full":
+        return []
+    return [
+        field
+        for field in differing
+        if field == "seed" or (field.startswith("model.") and field not in NOT_DRAWN_FROM)
+    ]
 
 
 def flat_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

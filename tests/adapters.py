@@ -74,3 +74,12 @@ def write_drawn(path: pathlib.Path, *arguments: Any, **changes: Any) -> pathlib.
     """Writes what `draw_adapter` draws."""
     write_adapter(path, *draw_adapter(*arguments, **changes))
     return path
+
+
+def write_diverged(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """An adapter file of finite weights whose products aren't, and its tower."""
+    tower = write_tower(folder / "tower.safetensors", SIZES)
+    adapter, weights = draw_adapter(tower, 3, seed=0)
+    blown_up = {name: array * np.float32(1e38) for name, array in weights.items()}
+    write_adapter(folder / "diverged.safetensors", adapter, blown_up)
+    return folder / "diverged.safetensors", tower

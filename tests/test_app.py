@@ -1,5 +1,6 @@
 """The page over real HTTP: answers, messages, bounds, and nothing left behind."""
 
+import contextlib
 import importlib.util
 import pathlib
 import re
@@ -8,13 +9,15 @@ import time
 
 import numpy as np
 import pytest
+from adapters import write_diverged
 from clips import barcoded_frames, write_clip
 
 from dstadapter_jax.app import __main__ as app
 from dstadapter_jax.app.decoder import Decoder
 from dstadapter_jax.app.uploads import check_upload, delete_upload, sweep
-from dstadapter_jax.clip_file import ClipLimits, read_clip_file
+from dstadapter_jax.clip_file import Clip, ClipLimits, read_clip_file
 from dstadapter_jax.preprocess import PreprocessConfig
+from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.video import ClipError
 
 with_gradio = pytest.mark.skipif(
@@ -218,6 +221,21 @@ def test_an_upload_is_never_shown_as_a_page(server, name):
     assert answer.status_code == 200
     assert answer.headers["content-disposition"].startswith("attachment")
     server.ask(path)
+
+
+@with_gradio
+def test_a_model_that_has_diverged_is_refused_or_has_no_answer(tmp_path):
+    from dstadapter_jax.app.page import Answering
+
+    diverged = Recogniser.load_adapter(*write_diverged(tmp_path))
+    views = np.zeros((1, CFG.num_frames, CFG.resolution, CFG.resolution, 3), np.uint8)
+    with contextlib.closing(Decoder(ClipLimits(), seconds=30)) as decoder:
+        answering = Answering({"one": diverged}, decoder, tmp_path)
+        with pytest.raises(ValueError, match="the model's probabilities aren't finite"):
+            answering.warm_up()
+        answer = answering.answer_again(Clip(views, np.ones(1, np.int64), np.arange(4)), "one")
+    assert 'role="alert"' in answer
+    assert "The model has no answer to this clip." in answer
 
 
 @with_gradio

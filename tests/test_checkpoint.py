@@ -176,6 +176,16 @@ def test_what_a_power_loss_left_half_written_is_passed_over(tmp_path, read_only)
     assert not (tmp_path / "damaged_checkpoints").exists()
 
 
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_file_with_a_steps_name_is_no_checkpoint(tmp_path, read_only):
+    with Checkpointer(tmp_path) as checkpoints:
+        save(checkpoints, 1, 0.5)
+    (tmp_path / "checkpoints/31").touch()
+    with Checkpointer(tmp_path, read_only=read_only) as checkpoints:
+        assert checkpoints.steps() == [1]
+        assert checkpoints.find_step("last") == checkpoints.find_step("best") == 1
+
+
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs another disk")
 def test_a_damaged_checkpoint_is_moved_from_another_disk(tmp_path):
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other_disk:
@@ -213,7 +223,14 @@ def test_metrics_that_the_system_cannot_read_are_not_damaged(tmp_path):
     assert (tmp_path / "checkpoints/2").exists()
 
 
-@pytest.mark.parametrize("error", [MemoryError("1 TB"), jax.errors.JaxRuntimeError("UNAVAILABLE")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("1 TB"),
+        jax.errors.JaxRuntimeError("UNAVAILABLE"),
+        ValueError("UNKNOWN: Gloo AllGather failed"),
+    ],
+)
 def test_neither_memory_nor_a_dead_process_is_the_disks_fault(error):
     with pytest.raises(type(error)) as raised, explained("reading", "Look at the disk."):
         raise error

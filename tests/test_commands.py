@@ -13,10 +13,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from adapters import write_diverged
 from clips import write_clip
 
 from dstadapter_jax import evaluate, predict
-from dstadapter_jax.command import expanded_path, keep_compiled_programs, workdir_path
+from dstadapter_jax.command import (
+    expanded_path,
+    keep_compiled_programs,
+    make_output,
+    workdir_path,
+)
 from dstadapter_jax.plots import draw_confusion, draw_curves
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -58,6 +64,22 @@ def test_evaluate_prints_and_writes_one_object(run_dir, capsys):
     assert set(printed) >= {"top1", "top5", "mean_class_accuracy", "num_clips", "views"}
 
 
+@pytest.mark.parametrize("output", ["file", "file/folder", "/proc/results", "/proc/self"])
+def test_where_results_cannot_go_is_said(tmp_path, output):
+    (tmp_path / "file").touch()
+    path = tmp_path / output
+    message = rf"{path}: expected a folder that results can be written to: \w.* --output DIR"
+    with pytest.raises(ValueError, match=message):
+        make_output(path)
+
+
+def test_evaluate_says_before_it_works_where_results_cannot_go(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "evaluate", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"/file: expected a folder .*: File exists\."):
+        evaluate.main(["--workdir", str(run_dir), "--output", str(tmp_path / "file")])
+
+
 def test_evaluate_refuses_a_dataset_of_other_labels(run_dir, tmp_path, data_dir):
     other = tmp_path / "recordings" / "frames" / "1.0.0"
     other.parent.mkdir(parents=True)
@@ -84,6 +106,19 @@ def test_predict_answers_for_each_video_and_fails_at_the_end(run_dir, recordings
     assert second == {"video": str(empty), "error": "is empty (0 bytes)"}
     assert "No such file" in third["error"]
     assert predict.main(["--workdir", str(run_dir), good]) == 0
+
+
+def test_predict_answers_by_an_error_where_the_model_has_diverged(recordings, capsys, tmp_path):
+    good = str(recordings / "s0_l0_t0.mp4")
+    adapter, tower = write_diverged(tmp_path)
+    arguments = [f"--adapter={adapter}", f"--backbone={tower}", f"--explain={tmp_path / 'why.png'}"]
+    assert predict.main([*arguments, good, "none.mp4"]) == 1
+    diverged, missing = lines_of(capsys)
+    assert diverged["video"] == good
+    assert re.match(r"the model's probabilities aren't finite: .* --step=N", diverged["error"])
+    assert "predictions" not in diverged
+    assert "No such file" in missing["error"]
+    assert not (tmp_path / "why.png").exists()
 
 
 def test_labels_of_any_script_are_drawn(tmp_path):
@@ -131,6 +166,20 @@ def test_too_little_memory_on_the_device_is_told_with_what_to_do():
     assert result.returncode == 1
     expected = r"error: RESOURCE_EXHAUSTED: .*\n.* config\.gradient_accumulation_steps,.*full;.*\n"
     assert re.fullmatch(expected, result.stderr)
+
+
+def test_what_another_user_does_not_allow_is_told_with_what_to_do():
+    # Root may do everything: so, of another user's file, what the system would say.
+    refused = (
+        "from dstadapter_jax.command import main_with_messages\n"
+        "def main(_): raise PermissionError(13, 'Permission denied', 'run/tensorboard/events')\n"
+        "raise SystemExit(main_with_messages(main))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", refused], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: run/tensorboard/events: Permission .* chmod .*\n", result.stderr)
 
 
 def launch(*arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess:
@@ -207,9 +256,9 @@ runpy.run_path("launch.py", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", -signal.SIGTERM)])
+@pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM"])
 def test_a_second_signal_while_the_last_save_is_written_is_no_success(
-    config_file, tmp_path, signum, status
+    config_file, tmp_path, signum
 ):
     result = subprocess.run(
         [
@@ -221,9 +270,36 @@ def test_a_second_signal_while_the_last_save_is_written_is_no_success(
         check=False,
         cwd=ROOT,
     )
-    assert result.returncode == status, result.stderr
+    assert result.returncode == -signal.Signals[signum], result.stderr  # 130 or 143 to a shell
     assert "nothing to save" not in result.stderr
     assert "Traceback" not in result.stderr
+
+
+# Both come before Python runs a handler.
+SIGNALLED_AT_ONCE = """
+import signal, sys
+from dstadapter_jax.interruption import StopRequest
+with StopRequest() as stop:
+    both = [signal.Signals[name] for name in sys.argv[1:]]
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    for signum in both:
+        signal.raise_signal(signum)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+    stop.check()
+"""
+
+
+@pytest.mark.parametrize("signums", [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
+def test_two_signals_at_once_leave_at_once_without_a_trace(signums):
+    result = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_AT_ONCE, *signums],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert result.returncode in (130, 143)
+    assert result.stderr == ""
 
 
 def _read(terminal: int) -> bytes:

@@ -216,11 +216,39 @@ def test_addresses_that_are_none_are_refused_at_once(given, message):
         join_hosts(*given)
 
 
+# Shared ports are gRPC's way: whoever asks for one in the same way gets it, too.
+@pytest.mark.parametrize(("host", "shared"), [("localhost", False), ("", True)])
+def test_a_port_that_another_program_has_is_named(host, shared):
+    with socket.create_server((host, 0), reuse_port=shared) as taken:
+        port = taken.getsockname()[1]
+        message = rf"--coordinator localhost:{port}: .* on port {port}: Address already in use\."
+        with pytest.raises(ValueError, match=message):
+            join_hosts(f"localhost:{port}", 2, 0)
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "jax.errors.JaxRuntimeError"])
+def test_what_a_dead_process_broke_off_is_told_with_what_to_do(kind):
+    broken_off = f"""
+import jax
+from dstadapter_jax.command import main_with_messages
+from dstadapter_jax.distributed import join_hosts
+def main(_):
+    join_hosts("localhost:{free_port()}", 1, 0)
+    raise {kind}("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
+main_with_messages(main)
+"""
+    status, _, err = end(start([sys.executable, "-c", broken_off], 1), 60)
+    assert status == 1
+    assert re.search(r"error: UNKNOWN: Gloo all-reduce .*\nIf another process .* has died", err)
+
+
 @pytest.mark.parametrize("process", [0, 1])
 def test_processes_that_never_come_are_told_of(process):
     few_seconds = "from dstadapter_jax import distributed; distributed.JOIN_SECONDS = 2;"
+    few_seconds += "distributed.SILENCE_SECONDS = 1;"
     join = f"distributed.join_hosts('localhost:{free_port()}', 2, {process})"
     status, _, err = end(start([sys.executable, "-c", few_seconds + join], 1), 60)
     assert status == 1
+    assert "waiting for the run's other processes to start" in err
     assert err.splitlines()[-1].startswith("error: the processes of the run can't be joined.")
     assert "Traceback" not in err

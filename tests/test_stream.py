@@ -18,14 +18,15 @@ from clips import write_clip
 from dstadapter_jax import calibrate, predict
 from dstadapter_jax.clip_dataset import open_dataset
 from dstadapter_jax.preprocess import PreprocessConfig, preprocess
-from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser import DivergedError, Recogniser
 from dstadapter_jax.stream import sources
 from dstadapter_jax.stream.composing import Composed, Idle, Shown
 from dstadapter_jax.stream.detecting import detect
 from dstadapter_jax.stream.detector import Detector, Found
 from dstadapter_jax.stream.fitting import PASSED, count, fit_plane, overlaps, set_threshold
 from dstadapter_jax.stream.looking import Look, look
-from dstadapter_jax.stream.scoring import NoSign, Outputs, make_network
+from dstadapter_jax.stream.network import make_network
+from dstadapter_jax.stream.scoring import NoSign, Outputs
 from dstadapter_jax.stream.settings import FILE, StreamSettings
 from dstadapter_jax.stream.windows import SlidingWindows
 from dstadapter_jax.video import ClipError, read_frames
@@ -411,3 +412,10 @@ def test_a_camera_is_watched_until_it_ends(calibrated, video, tmp_path, monkeypa
 def test_what_does_not_go_together(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         predict.main(["--workdir", "RUN", *arguments])
+
+
+def test_a_network_that_diverged_finds_nothing_and_says_so(calibrated):
+    model = Recogniser.load(calibrated).model
+    model.head.bias[...] = np.nan
+    with pytest.raises(DivergedError, match="aren't finite"):
+        make_network(model)(np.zeros((1, 4, 32, 32, 3), np.uint8))

@@ -33,7 +33,7 @@ from dstadapter_jax.run_checks import check_resumable
 from dstadapter_jax.run_log import MetricsLog
 from dstadapter_jax.train import train_and_evaluate
 from dstadapter_jax.weight_files import WeightsError
-from dstadapter_jax.workdir import hold_workdir
+from dstadapter_jax.workdir import check_same_run, hold_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMES = ("time", "clips_per_second", "data_seconds", "compute_seconds", "save_seconds")
@@ -214,7 +214,7 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
         ("model.width", 33, r"model.width: expected .* multiple of model.heads"),
         ("batch_size", 0, r"config.batch_size: expected at least 1, found 0"),
         ("seed", 2**63, r"config.seed: expected at most 9223372036854775807, found"),
-        ("num_epochs", 10**12, r"config.num_epochs: expected at most 1000000, found"),
+        ("num_epochs", 2**31 // 6 + 1, r"num_epochs: expected at most 357913941, .* found 3579139"),
         ("batch_size", 64, r"a batch of 64 clips .* found 27"),
         ("tune", "adapters", r"config.tune: expected one of"),
         ("data.decoder", "opencv", r"config.data.decoder: expected one of"),
@@ -279,6 +279,20 @@ def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, 
         train_and_evaluate(config, workdir)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("seed", 1), ("model.heads", 4), ("model.input_resolution", 48)]
+)
+def test_what_random_frozen_weights_are_drawn_from_may_not_change(run_dir, config, field, value):
+    config.update_from_flattened_dict({field: value})
+    config.allow_changed = "seed, model.heads, model.input_resolution"
+    saved = json.loads((run_dir / "config.json").read_text())
+    with pytest.raises(ValueError, match=rf"with {field}: .* {field} can't change: .*pretrained"):
+        check_same_run(run_dir, saved, config.to_dict())
+    # A file has the frozen weights, and `full` has none: only what is refused with all others.
+    for name, other in (("pretrained", "clip.npz"), ("tune", "full")):
+        check_same_run(run_dir, saved | {name: other}, config.to_dict() | {name: other})
+
+
 def test_another_dataset_of_the_same_labels_and_counts_is_refused(
     run_dir, config, data_dir, tmp_path, caplog
 ):
@@ -295,6 +309,25 @@ def test_another_dataset_of_the_same_labels_and_counts_is_refused(
     saved |= {"num_clips": dataset.num_clips, "label_names": list(dataset.label_names)}
     check_resumable(tmp_path, saved, saved | {"dataset_sha256": dataset.content_sha256})
     assert "of an older version" in caplog.text
+
+
+def test_a_dataset_that_was_built_again_is_gone_on_with_if_asked_for(
+    run_dir, config, data_dir, tmp_path, caplog
+):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    copy = shutil.copytree(data_dir, tmp_path / "data")
+    (metadata,) = copy.glob("recordings/frames/*/metadata.json")
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"built": "later"}))
+    config.data.dir, config.num_epochs = str(copy), 5
+    config.allow_changed = "num_epochs"
+    with pytest.raises(ValueError, match=r"metadata.json differ.* --config.allow_changed=dataset"):
+        train_and_evaluate(config, workdir)
+    config.allow_changed = "num_epochs,dataset"
+    train_and_evaluate(config, workdir)
+    assert "from here on another build of the dataset: metadata.json differ" in caplog.text
+    assert log_of(workdir)[: len(log_of(run_dir))] == log_of(run_dir)
+    config.allow_changed = ""
+    train_and_evaluate(config, workdir)  # the new build is now the run's own
 
 
 def test_a_run_that_never_got_anywhere_does_not_claim_its_workdir(config, tmp_path):
@@ -387,6 +420,24 @@ def test_with_damaged_checkpoints_alone_a_run_is_not_begun_anew(run_dir, config,
 def test_a_workdir_that_cannot_be_written(config):
     with pytest.raises(ValueError, match=r"--workdir /proc/run: can't be written to"):
         train_and_evaluate(config, pathlib.Path("/proc/run"))
+
+
+@pytest.mark.parametrize(
+    ("name", "put", "message"),
+    [
+        (
+            "checkpoints",
+            lambda path: path.symlink_to("gone"),
+            "folder .* a link to gone: not there",
+        ),
+        ("tensorboard", pathlib.Path.touch, "folder or nothing, found something else. .* move"),
+        ("metrics.jsonl", pathlib.Path.mkdir, "file or nothing, found something else"),
+    ],
+)
+def test_what_lies_in_the_place_of_what_a_run_writes_is_named(config, tmp_path, name, put, message):
+    put(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{tmp_path / name}: expected a {message}"):
+        train_and_evaluate(config, tmp_path)
 
 
 def test_a_workdir_is_for_one_process_at_a_time(config, tmp_path):

@@ -20,7 +20,11 @@ JPEG_QUALITY = 88
 
 
 def answer_clip(recogniser: Recogniser, clip: Clip) -> str:
-    """Recognises a clip and explains the best label on its centre crop."""
+    """Recognises a clip and explains the best label on its centre crop.
+
+    Raises:
+        DivergedError: The model's probabilities aren't finite.
+    """
     predictions = rank_labels(recogniser, clip)
     view, best = clip.views[-1], predictions[0]
     attribution = explain(recogniser.model, view[np.newaxis], [best["id"]])

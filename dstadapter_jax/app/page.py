@@ -12,7 +12,7 @@ from dstadapter_jax.app.answer import answer_clip, message
 from dstadapter_jax.app.decoder import Decoder
 from dstadapter_jax.app.uploads import check_upload, delete_upload
 from dstadapter_jax.clip_file import Clip
-from dstadapter_jax.recogniser import Recogniser
+from dstadapter_jax.recogniser import DivergedError, Recogniser
 from dstadapter_jax.video import ClipError
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ TITLE = "Which sign is it?"
 HINT = "The answer appears here."
 NO_CLIP = "Choose or record a clip first."
 GONE = "This clip has been deleted from the server meanwhile: choose or record it again."
+NO_ANSWER = "The model has no answer to this clip. Who runs this page finds the reason in its log."
 MOST_WAITING = 16  # requests in the queue; one is answered at a time
 KEPT_SECONDS = 600  # a clip's views, for another language
 
@@ -40,7 +41,11 @@ class Answering:
         self.recognisers, self.decoder, self.folder = recognisers, decoder, folder
 
     def warm_up(self) -> None:
-        """Compiles what any clip may need: three crops, or a square video's one."""
+        """Compiles what any clip may need: three crops, or a square video's one.
+
+        Raises:
+            DivergedError: Of a black clip the model's probabilities aren't finite.
+        """
         for recogniser in self.recognisers.values():
             cfg = recogniser.preprocess
             views = np.zeros((3, cfg.num_frames, cfg.resolution, cfg.resolution, 3), np.uint8)
@@ -67,7 +72,7 @@ class Answering:
             return message(f"This clip {_clause(error.reason)}.", error=True), None, None
         finally:
             delete_upload(self.folder, video)
-        answer = answer_clip(recogniser, clip)
+        answer = _answer(recogniser, clip)
         logger.info("answered a clip in %.2f s", time.perf_counter() - start)
         return answer, clip, None
 
@@ -83,7 +88,15 @@ class Answering:
 
     def answer_again(self, clip: Clip | None, language: str) -> str:
         """Answers the last clip in another language."""
-        return message(HINT) if clip is None else answer_clip(self.recognisers[language], clip)
+        return message(HINT) if clip is None else _answer(self.recognisers[language], clip)
+
+
+def _answer(recogniser: Recogniser, clip: Clip) -> str:
+    try:
+        return answer_clip(recogniser, clip)
+    except DivergedError as error:
+        logger.warning("%s", error)
+        return message(NO_ANSWER, error=True)
 
 
 def _clause(reason: str) -> str:

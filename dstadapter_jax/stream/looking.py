@@ -1,15 +1,14 @@
 """Goes through a stream and shows its windows to the network."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from dstadapter_jax.stream.network import Network
 from dstadapter_jax.stream.scoring import Outputs
 from dstadapter_jax.stream.sources import Frame
 from dstadapter_jax.stream.windows import SlidingWindows, Window
-
-Network = Callable[[np.ndarray], Outputs]
 
 
 class Look(NamedTuple):

@@ -10,7 +10,8 @@ from dstadapter_jax.recogniser import Recogniser
 from dstadapter_jax.stream.detecting import detect
 from dstadapter_jax.stream.detector import Found
 from dstadapter_jax.stream.looking import look
-from dstadapter_jax.stream.scoring import Outputs, make_network
+from dstadapter_jax.stream.network import make_network
+from dstadapter_jax.stream.scoring import Outputs
 from dstadapter_jax.stream.settings import StreamSettings
 from dstadapter_jax.stream.sources import Frame
 from dstadapter_jax.stream.windows import SlidingWindows

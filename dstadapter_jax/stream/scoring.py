@@ -1,15 +1,8 @@
 """What the network says of windows: which sign, and whether it is one at all."""
 
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from flax import nnx
-
-from dstadapter_jax.model import DSTAdapter
-from dstadapter_jax.preprocess import normalize
 
 
 class Outputs(NamedTuple):
@@ -49,22 +42,3 @@ class NoSign(NamedTuple):
     def scores(self, outputs: Outputs) -> np.ndarray:
         """What speaks for the best label rather than another or none, `(N,)`; a sign's is > 0."""
         return outputs.margins + outputs.features @ self.weights + self.bias
-
-
-def make_network(model: DSTAdapter) -> Callable[[np.ndarray], Outputs]:
-    """The compiled `(N, T, R, R, 3) uint8 -> Outputs`, compiled once for each N."""
-    graphdef, weights = nnx.split(model)
-
-    def network(views: np.ndarray) -> Outputs:
-        return Outputs(*jax.device_get(_outputs(graphdef, weights, views)))
-
-    return network
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _outputs(
-    graphdef: nnx.GraphDef, weights: nnx.State, views: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    model = nnx.merge(graphdef, weights)
-    features = model.features(normalize(views))
-    return jax.nn.log_softmax(model.head(features)), features
