@@ -14,7 +14,7 @@ from dstadapter_jax.preprocess import PreprocessConfig
 from dstadapter_jax.stream.settings import StreamSettings
 from dstadapter_jax.video import DECODERS
 
-FORMAT_VERSION = 1  # raised when a field that loading needs changes its meaning
+FORMAT_VERSION = 2  # raised when a field that loading needs changes its meaning
 SHAREABLE = ("adapter", "head")  # of config.tune; with `full`, a file would hold a whole tower
 # Several times the sizes of the largest CLIP models; what lies within them must still be there as
 # weights, in the adapter's file or in the backbone's, before anything of that size is allocated.

@@ -12,6 +12,7 @@ line on stdout is one JSON object.
 import argparse
 import json
 import logging
+import math
 import sys
 from collections.abc import Sequence
 
@@ -21,61 +22,70 @@ from tqdm import tqdm
 from dstadapter_jax.clip_dataset import ClipDataset, open_dataset
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.stream.composing import Composed, Idle, Shown
-from dstadapter_jax.stream.detecting import detect
+from dstadapter_jax.stream.composing import Annotation, ComposedStream, Idle
+from dstadapter_jax.stream.detection import detect
 from dstadapter_jax.stream.fitting import count, fit_plane, set_threshold
-from dstadapter_jax.stream.looking import Look, look
-from dstadapter_jax.stream.network import Network, make_network
-from dstadapter_jax.stream.settings import FILE, MAX_SECONDS, StreamSettings
-from dstadapter_jax.stream.windows import TICKS_A_WINDOW, SlidingWindows
+from dstadapter_jax.stream.inference import Network, TickOutputs, make_network, run_windows
+from dstadapter_jax.stream.recognising import TICKS_AT_ONCE
+from dstadapter_jax.stream.settings import FILE, MAX_SECONDS, MAX_WINDOWS, StreamSettings
+from dstadapter_jax.stream.windows import ROUNDING, TICKS_A_WINDOW, SlidingWindows
+from dstadapter_jax.video import DEFAULT_FPS
 
 logger = logging.getLogger("dstadapter_jax.calibrate")  # __name__ is "__main__" here
 
 NUM_CLIPS = 300  # of a split
-TICKS_AT_ONCE = 4
 TICKS_TO_FIT = 4  # a window: neighbours teach little that is new
-WIDEST_STEP = 1.5  # of a window's length to the next
+WIDEST_STEP = 1.5  # of a window's length to the next: each sign is as long as one, within a fifth
+MIN_SECONDS = 0.1  # of a window
 
 
 class Calibrator:
-    """Composes streams of a dataset's clips and goes through them."""
+    """Composes streams of a dataset's clips and goes through them.
+
+    Attributes:
+        dataset: Whose.
+    """
 
     def __init__(self, recogniser: Recogniser, dataset: ClipDataset, idle: Idle, num_clips: int):
-        """With at most `num_clips` of a split."""
-        self._recogniser, self._dataset, self._idle = recogniser, dataset, idle
+        """With at most `num_clips` of a split; of a single sign raises ValueError."""
+        if len(recogniser.label_names) < 2:
+            raise ValueError(
+                "expected a run of at least two signs: a sign is told from the others."
+            )
+        self._recogniser, self.dataset, self._idle = recogniser, dataset, idle
         self._num_clips = num_clips
         self._network: Network = make_network(recogniser.model)
 
     def window_seconds(self) -> tuple[float, ...]:
         """Lengths as training clips have them, but for the shortest and the longest of them."""
-        source = self._dataset.source("train")
+        source = self.dataset.source("train")
         clips = (source[number] for number in self._numbers("train"))
-        seconds = [int(clip["num_frames"]) / (float(clip["fps"]) or 25.0) for clip in clips]
-        shortest, longest = np.minimum(np.quantile(seconds, (0.05, 0.95)), MAX_SECONDS)
-        steps = int(np.ceil(np.log(longest / shortest) / np.log(WIDEST_STEP) - 1e-6))
+        seconds = [
+            (int(clip["num_frames"]) - 1) / (float(clip["fps"]) or DEFAULT_FPS) for clip in clips
+        ]
+        ends = np.clip(np.quantile(seconds, (0.05, 0.95)), MIN_SECONDS, MAX_SECONDS)
+        shortest, longest = ends.tolist()
+        steps = math.ceil(math.log(longest / shortest) / math.log(WIDEST_STEP) - ROUNDING)
+        steps = min(steps, MAX_WINDOWS - 1)
         return tuple(round(float(s), 3) for s in np.geomspace(shortest, longest, steps + 1))
 
     def go_through(
         self, split: str, lengths: tuple[float, ...], ticks: int = TICKS_A_WINDOW
-    ) -> tuple[list[Look], list[Shown]]:
+    ) -> tuple[list[TickOutputs], list[Annotation]]:
         """What is seen in a stream of a split's clips, and what it shows."""
-        source, numbers = self._dataset.source(split), self._numbers(split)
+        source, numbers = self.dataset.source(split), self._numbers(split)
         progress = tqdm(numbers, split, unit="clip", disable=None, leave=False)
         examples = (source[number] for number in progress)
         decoder = self._recogniser.config["data"]["decoder"]
-        stream = Composed(examples, decoder, self._idle, seed=0)
+        stream = ComposedStream(examples, decoder, self._recogniser.preprocess, self._idle, seed=0)
         sliding = SlidingWindows(lengths, self._recogniser.preprocess, ticks)
         batches = ([frame] for frame in stream)
-        looks = list(look(batches, sliding, self._network, TICKS_AT_ONCE))
-        return looks, stream.shown
-
-    def has(self, split: str) -> bool:
-        """Whether a split has any clips."""
-        return bool(self._numbers(split))
+        outputs = list(run_windows(batches, sliding, self._network, TICKS_AT_ONCE))
+        return outputs, stream.shown
 
     def _numbers(self, split: str) -> Sequence[int]:
         """Which clips of a split, drawn once and for all."""
-        count = self._dataset.num_clips.get(split, 0)
+        count = self.dataset.num_clips.get(split, 0)
         return np.random.default_rng(0).permutation(count)[: self._num_clips].tolist()
 
 
@@ -85,23 +95,24 @@ def calibrate(calibrator: Calibrator) -> StreamSettings:
     Raises:
         ValueError: There are too few clips.
         ClipError: One can't be read.
+        DivergedError: What the model says isn't finite.
     """
     lengths = calibrator.window_seconds()
     logger.info("windows of %s seconds", ", ".join(map(str, lengths)))
     plane = fit_plane(*calibrator.go_through("train", lengths, TICKS_TO_FIT))
     validation = calibrator.go_through("validation", lengths)
-    no_sign = set_threshold(*validation, plane)
+    scorer = set_threshold(*validation, plane)
     streams = {"validation": validation}
-    if calibrator.has("test"):
+    if calibrator.dataset.num_clips.get("test"):
         streams["test"] = calibrator.go_through("test", lengths)
     figures = {}
-    for split, (looks, shown) in streams.items():
-        signs = [sign for _, sign in detect(looks, no_sign, lengths[-1])]
+    for split, (ticks, shown) in streams.items():
+        signs = list(detect(ticks, scorer, lengths[-1]))
         figures[split] = count(signs, shown)._asdict()
     return StreamSettings(
         window_seconds=lengths,
-        weights=tuple(no_sign.weights.tolist()),
-        bias=no_sign.bias,
+        weights=tuple(scorer.weights.tolist()),
+        bias=scorer.bias,
         figures=figures,
     )
 

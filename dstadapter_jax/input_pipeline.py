@@ -33,7 +33,7 @@ class FrameReader:
         if "frames" in example:
             return np.stack([_decode_jpeg(example, int(index)) for index in indices])
         first = int(example.get("first_frame", 0))  # where the file shows more than the sign
-        indices, name = first + indices, _text(example["id"])
+        indices, name = first + indices, text(example["id"])
         return read_frames(example["video"], indices.tolist(), decoder=self._decoder, name=name)
 
 
@@ -59,8 +59,8 @@ def example_views(
 def describe(example: Example, indices: np.ndarray) -> dict[str, Any]:
     """What there is to say of a record of which these frames were read, but for the pixels."""
     return {
-        "id": _text(example["id"]),
-        "signer": _text(example["signer"]),
+        "id": text(example["id"]),
+        "signer": text(example["signer"]),
         "label": np.int32(example["label"]),
         "indices": indices,
     }
@@ -70,11 +70,12 @@ def _decode_jpeg(example: Example, index: int) -> np.ndarray:
     encoded = np.frombuffer(example["frames"][index], np.uint8)
     frame = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
     if frame is None:
-        raise ClipError(_text(example["id"]), f"stored frame {index} is not a JPEG image")
+        raise ClipError(text(example["id"]), f"stored frame {index} is not a JPEG image")
     return frame
 
 
-def _text(value: bytes | str) -> str:
+def text(value: bytes | str) -> str:
+    """A text feature of an example as a string."""
     return value.decode() if isinstance(value, bytes) else value
 
 
@@ -202,9 +203,7 @@ def _training_order(source: Any, batch_size: int, seed: int) -> grain.MapDataset
 def batch_ids(dataset: ClipDataset, step: int, *, batch_size: int, seed: int) -> list[str]:
     """The ids of the clips of the batch that `train_batches` gave for a step, counted from 1."""
     order = _training_order(dataset.source("train"), batch_size, seed).repeat()
-    return [
-        _text(order[place]["id"]) for place in range((step - 1) * batch_size, step * batch_size)
-    ]
+    return [text(order[place]["id"]) for place in range((step - 1) * batch_size, step * batch_size)]
 
 
 def view_batches(
@@ -232,7 +231,7 @@ def view_batches(
     def load(numbered: tuple[int, Example]) -> list[dict[str, Any]]:
         index, example = numbered
         pixels, counts, _ = example_views(example, cfg, decoder, mode, None, views)
-        texts = {name: np.str_(_text(example[name])) for name in ("id", "signer")}
+        texts = {name: np.str_(text(example[name])) for name in ("id", "signer")}
         numbers = {"label": np.int32(example["label"]), "index": np.int64(index)}
         return [
             {"clip": view, "count": np.int64(count), **numbers, **texts}

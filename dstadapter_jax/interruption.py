@@ -50,6 +50,11 @@ class StopRequest:
             signal.signal(signum, handler)
         self._before = {}
 
+    @property
+    def requested(self) -> int:
+        """The signal that this process got, 0 if none."""
+        return self._signum
+
     def check(self) -> None:
         """Raises `Interrupted` if a stop was asked for; called by all processes equally often."""
         if signum := self._shared(self._signum):

@@ -15,10 +15,12 @@ and end in seconds, as soon as it is known; `-` is what another program writes t
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,16 +30,12 @@ from dstadapter_jax.attribution import explain
 from dstadapter_jax.clip_file import Clip, read_clip_file
 from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.explanation_sheet import Explanation, draw_explanations
+from dstadapter_jax.interruption import Interrupted, StopRequest
 from dstadapter_jax.recogniser import DivergedError, Recogniser
-from dstadapter_jax.recogniser_arguments import (
-    add_arguments,
-    load_recogniser,
-    load_recognisers,
-    parse,
-)
+from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
 from dstadapter_jax.stream.recognising import recognise_stream
 from dstadapter_jax.stream.settings import StreamSettings
-from dstadapter_jax.stream.sources import read_camera, read_video
+from dstadapter_jax.stream.sources import PIPE, Frame, read_camera, read_video, until_stopped
 from dstadapter_jax.video import ClipError
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
@@ -126,21 +124,36 @@ def main(argv: list[str]) -> int:
 
 def _watch_streams(args: argparse.Namespace) -> int:
     """Prints the signs of long videos, or before a camera; `error` where that can't be read."""
-    args.adapter = args.adapter[0] if args.adapter else None
-    recogniser = load_recogniser(args)
+    (recogniser,) = load_recognisers(args).values()
     settings = _stream_settings(args, recogniser)
-    failed = False
+    camera = args.webcam is not None
+    statuses = []
     for name in args.videos or [f"camera {args.webcam}"]:
-        live = args.webcam is not None
-        batches = read_camera(args.webcam) if live else read_video(name)
+        batches = read_camera(args.webcam, recogniser.preprocess) if camera else read_video(name)
+        statuses.append(_watch(recogniser, settings, batches, name, live=camera or name == PIPE))
+    return max(statuses)
+
+
+def _watch(
+    recogniser: Recogniser,
+    settings: StreamSettings,
+    batches: Iterator[list[Frame]],
+    name: str,
+    *,
+    live: bool,
+) -> int:
+    """Prints the signs of a stream; returns the exit status. Ctrl-C ends a live one as its end."""
+    with StopRequest() if live else contextlib.nullcontext() as stop:
+        frames = until_stopped(batches, stop) if stop else batches
         try:
-            for sign in recognise_stream(recogniser, settings, batches, name, live=live):
+            for sign in recognise_stream(recogniser, settings, frames, name, live=live):
                 line = {"video": name, "label": recogniser.label_names[sign.label]}
                 _print(line | {"id": sign.label} | sign.times())
         except ClipError as error:
-            failed = True
             _print({"video": name, "error": error.reason})
-    return int(failed)
+            return 1
+        signum = stop.requested if stop else 0
+    return Interrupted(signum).status if signum else 0
 
 
 def _stream_settings(args: argparse.Namespace, recogniser: Recogniser) -> StreamSettings:
@@ -148,7 +161,7 @@ def _stream_settings(args: argparse.Namespace, recogniser: Recogniser) -> Stream
         return StreamSettings.load(args.workdir, recogniser.step, recogniser.model.cfg.width)
     if recogniser.stream is None:
         raise ValueError(
-            f"{args.adapter}: it doesn't say what tells signs from what is between them. Let"
+            "--adapter: the file doesn't say what tells signs from what is between them. Let"
             " `python -m dstadapter_jax.calibrate` find out for the run, and export it again."
         )
     return recogniser.stream
@@ -174,8 +187,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("videos", nargs="*", metavar="VIDEO")
     args = parse(parser, argv)
     live, streams = args.webcam is not None, args.stream or args.webcam is not None
-    if live == bool(args.videos):
-        parser.error("expected either videos or --webcam")
+    if live == bool(args.videos) or (live and args.webcam < 0):
+        parser.error("expected either videos or --webcam, whose number is 0 or more")
     if streams and (args.explain or len(args.adapter or ()) > 1):
         parser.error("--stream and --webcam take one adapter file, and draw nothing: no --explain")
     answers = len(args.videos) * len(args.adapter or [""])

@@ -197,6 +197,12 @@ def make_views(
     return views, np.array([corners.count(corner) for corner in distinct], np.int64)
 
 
+def centre_view(frame: np.ndarray, cfg: PreprocessConfig) -> np.ndarray:
+    """A frame `(H, W, 3)` uint8 RGB as the middle test crop shows it, `(R, R, 3)`; again, as is."""
+    views, _ = make_views(frame[np.newaxis], cfg, "test", crops=1)
+    return views[0, 0]
+
+
 def normalize(clips: Any) -> Any:
     """Normalises RGB values of 0-255 by CLIP's mean and standard deviation.
 

@@ -33,6 +33,7 @@ from dstadapter_jax.video_file import (
 from dstadapter_jax.video_pixels import Orientation, orientation_of, to_rgb, upright
 
 DECODERS = ("pyav", "decord")
+DEFAULT_FPS = 25.0  # where a file doesn't tell
 _NO_FRAME = "holds no frame that can be decoded"
 
 
@@ -154,15 +155,18 @@ def iter_timed_frames(
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Like `iter_frames`, each frame with the seconds from the first one's showing to its own.
 
-    A file object is read on as it comes, and never back.
+    They never go back: where a stream's own times do, since it was joined of several, it goes on
+    with the next frame's time. A file object is read on as it comes, and never back.
     """
     with open_clip(source, name) as clip:
-        rate = float(clip.stream.average_rate or clip.stream.guessed_rate or 25)
-        first = None
+        rate = float(clip.stream.average_rate or clip.stream.guessed_rate or DEFAULT_FPS)
+        offset, last = 0.0, -1 / rate
         for index, (frame, orientation) in enumerate(_decode(clip)):
             seconds = index / rate if frame.time is None else frame.time
-            first = seconds if first is None else first
-            yield seconds - first, np.ascontiguousarray(to_rgb(frame, orientation))
+            if index == 0 or seconds + offset <= last:
+                offset = last + 1 / rate - seconds
+            last = seconds + offset
+            yield last, np.ascontiguousarray(to_rgb(frame, orientation))
 
 
 def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.ndarray:

@@ -18,6 +18,10 @@ from av.video.stream import VideoStream
 
 VideoSource = str | os.PathLike | bytes  # a path, or the encoded file's bytes
 
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+)
 # 4K in any orientation (4096x2160) with room to spare; one RGB frame of this size takes 48 MiB.
 MAX_PIXELS = 4096 * 4096
 # Long side to short side. To bring the short side of 2 by 4,000 pixels to the network's size would

@@ -208,6 +208,9 @@ def test_the_demos_results_from_its_adapter_file_alone(tune, tmp_path, capsys):
     results = ["--output", str(tmp_path / "results")]
     assert evaluate.main(["--adapter", str(path), "--data_dir", str(demo / "data"), *results]) == 0
     found, expected = lines_of(capsys)[-1], json.loads((demo / tune / "eval_test.json").read_text())
+    # The run's own program rounds otherwise than the tests', which are compiled without optimising.
+    name = "expected_calibration_error"
+    assert found.pop(name) == pytest.approx(expected.pop(name), abs=1e-6)
     assert {name: found[name] for name in expected} == expected
 
 

@@ -171,11 +171,11 @@ def test_an_honest_change_is_read(file):
     [
         (
             "format_version",
-            2,
-            "expected adapter format 1, found 2. Use the version of this project",
+            3,
+            "expected adapter format 2, found 3. Use the version of this project",
         ),
-        ("format_version", None, "expected adapter format 1, found None"),
-        ("format_version", "1" * 10**6, r"expected adapter format 1, found '1+ …"),
+        ("format_version", None, "expected adapter format 2, found None"),
+        ("format_version", "1" * 10**6, r"expected adapter format 2, found '1+ …"),
         ("surprise", 1, "metadata: expected the fields .*label_names.*, found .*surprise"),
         ("label_names", "abc", "label_names: expected list, found 'abc'"),
         ("label_names", ["a"] * 4, "label_names: expected 5 of them, .*, found 4"),
@@ -245,7 +245,7 @@ def test_fields_that_are_missing(file, field):
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 10**5, "{}", "1" * 5000])
 def test_metadata_that_is_no_document(file, text):
     save_file(load_file(file), file, {KEY: text})
-    with pytest.raises(AdapterError, match=r"expected (one JSON document|adapter format 1), found"):
+    with pytest.raises(AdapterError, match=r"expected (one JSON document|adapter format 2), found"):
         read_adapter(file)
 
 

@@ -5,10 +5,6 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import TypeVar
 
-VIDEO_SUFFIXES = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
-)
 _Key = TypeVar("_Key", bound=Hashable)
 
 

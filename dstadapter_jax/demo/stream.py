@@ -19,7 +19,7 @@ from dstadapter_jax.command import expanded_path, main_with_messages
 from dstadapter_jax.demo.figure import Painter, Signer
 from dstadapter_jax.demo.signs import FPS, REST, SPLITS, write_mp4
 from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.stream.composing import GAP_SECONDS, Shown
+from dstadapter_jax.stream.composing import GAP_SECONDS, Annotation
 from dstadapter_jax.stream.fitting import count
 from dstadapter_jax.stream.recognising import recognise_stream
 from dstadapter_jax.stream.settings import StreamSettings
@@ -65,7 +65,7 @@ def compose_video(workdir: pathlib.Path, seed: int) -> list[tuple[str, float, fl
         frames += list(_standing(signer, round(rng.uniform(*GAP_SECONDS) * FPS), rng))
         start = len(frames)
         frames += list(iter_frames(recordings / clip["path"]))
-        shown.append((clip["label"], start / FPS, len(frames) / FPS))
+        shown.append((clip["label"], start / FPS, (len(frames) - 1) / FPS))
     write_mp4(workdir / "stream.mp4", np.stack(frames))
     return shown
 
@@ -96,7 +96,7 @@ def main(argv: list[str]) -> int:
     frames = read_video(str(video))
     found = list(recognise_stream(recogniser, settings, frames, str(video), live=False))
     names = recogniser.label_names
-    result = count(found, [Shown(names.index(label), *times) for label, *times in shown])
+    result = count(found, [Annotation(names.index(label), *times) for label, *times in shown])
     print(json.dumps({"video": str(video), **result._asdict()}))
     return 0
 

@@ -4,6 +4,7 @@ In a gap the signer does nothing: a piece of footage of that, if there is some, 
 before is held at its last frame and the one behind it at its first.
 """
 
+import math
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -12,19 +13,19 @@ import numpy as np
 from tqdm import tqdm
 
 from dstadapter_jax.clip_dataset import Example
-from dstadapter_jax.input_pipeline import FrameReader, describe
-from dstadapter_jax.preprocess import PreprocessConfig, make_views
+from dstadapter_jax.input_pipeline import FrameReader, text
+from dstadapter_jax.preprocess import PreprocessConfig, centre_view
 from dstadapter_jax.stream.sources import Frame
-from dstadapter_jax.video import ClipError, iter_frames, probe
+from dstadapter_jax.video import DEFAULT_FPS, iter_frames, probe_whole
+from dstadapter_jax.video_file import VIDEO_SUFFIXES
 
 GAP_SECONDS = (1.0, 2.5)  # shortest and longest
-VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-DEFAULT_FPS = 25.0  # where a file doesn't tell
-MAX_IDLE_FRAMES = 10_000  # of a video, as of clips
+MAX_IDLE_FRAMES = 10_000  # of all footage; 1.5 GB at the network's size
+AT_ONCE = 64  # frames of a clip that are held at their own size
 
 
-class Shown(NamedTuple):
-    """A sign in a stream, with its beginning and end in seconds."""
+class Annotation(NamedTuple):
+    """A sign in a stream, with the seconds at which its first and its last frame are shown."""
 
     label: int
     start: float
@@ -32,7 +33,7 @@ class Shown(NamedTuple):
 
 
 class Footage(NamedTuple):
-    """Frames `(N, height, width, 3)` uint8 RGB, and how many of them a second."""
+    """Frames `(N, R, R, 3)` uint8 RGB at the network's size, and how many of them a second."""
 
     fps: float
     frames: np.ndarray
@@ -45,27 +46,38 @@ class Idle:
         """Reads all of a folder; of none, nothing.
 
         Raises:
-            ValueError: There is no video in it.
+            ValueError: There is no video in it, or too much.
             ClipError: One can't be read.
         """
         self._takes: dict[str, list[Footage]] = {}
-        self._all: list[Footage] = []
+        self._frames = 0
         if folder is None:
             return
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS)
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
         if not paths:
             raise ValueError(
-                f"--idle {folder}: expected videos of people who don't sign, {', '.join(VIDEOS)},"
-                " in folders named as the signers or in none, found no video."
+                f"--idle {folder}: expected videos of people who don't sign, in folders named as"
+                " the signers or in none, found no video."
             )
         for path in tqdm(paths, "idle", unit="video", disable=None, leave=False):
             signer = "" if path.parent == folder else path.parent.name
-            self._all.append(_read_idle(path, cfg))
-            self._takes.setdefault(signer, []).append(self._all[-1])
+            self._takes.setdefault(signer, []).append(self._read(path, cfg))
 
-    def piece(self, signer: str, seconds: float, rng: np.random.Generator) -> "Footage | None":
-        """Some seconds of it, at most, of that signer if there are any."""
-        takes = self._takes.get(signer) or self._takes.get("") or self._all
+    def _read(self, path: pathlib.Path, cfg: PreprocessConfig) -> Footage:
+        info = probe_whole(path)
+        self._frames += info.num_frames
+        if self._frames > MAX_IDLE_FRAMES:
+            raise ValueError(
+                f"--idle: {path}: expected {MAX_IDLE_FRAMES} frames at most in all videos together,"
+                f" found {self._frames}. A few seconds of each signer are enough."
+            )
+        frames = np.stack([centre_view(frame, cfg) for frame in iter_frames(path)])
+        return Footage(info.fps or DEFAULT_FPS, frames)
+
+    def piece(self, signer: str, seconds: float, rng: np.random.Generator) -> Footage | None:
+        """Some seconds of it, at most: of that signer, or else of nobody's, or else of anyone."""
+        takes = self._takes.get(signer) or self._takes.get("")
+        takes = takes or [take for each in self._takes.values() for take in each]
         if not takes:
             return None
         take = takes[rng.integers(len(takes))]
@@ -74,59 +86,56 @@ class Idle:
         return Footage(take.fps, take.frames[first : first + count])
 
 
-def _read_idle(path: pathlib.Path, cfg: PreprocessConfig) -> Footage:
-    info = probe(path)
-    if info.num_frames > MAX_IDLE_FRAMES:
-        raise ClipError(str(path), f"has more than {MAX_IDLE_FRAMES} frames: cut it into several")
-    # At the network's size, to which nothing more is done then.
-    frames = [make_views(frame[np.newaxis], cfg, "test", crops=1)[0] for frame in iter_frames(path)]
-    return Footage(info.fps or DEFAULT_FPS, np.concatenate(frames)[:, 0])
-
-
-class Composed:
+class ComposedStream:
     """A stream of a split's clips.
 
     Attributes:
         shown: The signs of what was iterated over so far.
     """
 
-    def __init__(self, examples: Iterable[Example], decoder: str, idle: Idle, seed: int):
+    def __init__(
+        self,
+        examples: Iterable[Example],
+        decoder: str,
+        cfg: PreprocessConfig,
+        idle: Idle,
+        seed: int,
+    ):
         """Of clips as `ClipDataset.source` gives them, in gaps of lengths drawn from the seed."""
-        self._examples, self._decoder, self._idle = examples, decoder, idle
+        self._examples, self._decoder, self._cfg, self._idle = examples, decoder, cfg, idle
         self._rng = np.random.default_rng(seed)
         self._now = 0.0
-        self.shown: list[Shown] = []
+        self.shown: list[Annotation] = []
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames with their times."""
+        """Frames at the network's size."""
         last: Footage | None = None
         for example in self._examples:
             clip = self._read(example)
-            gap = self._idle.piece(_signer(example), self._rng.uniform(*GAP_SECONDS), self._rng)
-            for footage in [gap] if gap else self._held(last, clip):
+            seconds = self._rng.uniform(*GAP_SECONDS)
+            gap = self._idle.piece(text(example["signer"]), seconds, self._rng)
+            for footage in [gap] if gap else _held(last, clip, seconds):
                 yield from self._timed(footage)
             start = self._now
             yield from self._timed(clip)
-            self.shown.append(Shown(int(example["label"]), start, self._now))
+            self.shown.append(Annotation(int(example["label"]), start, self._now - 1 / clip.fps))
             last = clip
 
     def _read(self, example: Example) -> Footage:
-        indices = np.arange(int(example["num_frames"]))
-        frames = FrameReader(example, self._decoder)(indices)
-        return Footage(float(example["fps"]) or DEFAULT_FPS, frames)
-
-    def _held(self, last: Footage | None, clip: Footage) -> list[Footage]:
-        seconds = self._rng.uniform(*GAP_SECONDS) / 2
-        ends = [(clip.fps, clip.frames[:1])]
-        if last:
-            ends.insert(0, (last.fps, last.frames[-1:]))
-        return [Footage(fps, frame.repeat(round(seconds * fps), axis=0)) for fps, frame in ends]
+        read, total = FrameReader(example, self._decoder), int(example["num_frames"])
+        parts = np.array_split(np.arange(total), math.ceil(total / AT_ONCE))
+        frames = [centre_view(frame, self._cfg) for part in parts for frame in read(part)]
+        return Footage(float(example["fps"]) or DEFAULT_FPS, np.stack(frames))
 
     def _timed(self, footage: Footage) -> Iterator[Frame]:
         for frame in footage.frames:
-            yield self._now, frame
+            yield Frame(self._now, frame)
             self._now += 1 / footage.fps
 
 
-def _signer(example: Example) -> str:
-    return describe(example, np.zeros(0))["signer"]
+def _held(last: Footage | None, clip: Footage, seconds: float) -> list[Footage]:
+    """The clip before at its last frame and the next one at its first, for half the time each."""
+    ends = [(clip.fps, clip.frames[:1])]
+    if last:
+        ends.insert(0, (last.fps, last.frames[-1:]))
+    return [Footage(fps, frame.repeat(round(seconds / 2 * fps), axis=0)) for fps, frame in ends]

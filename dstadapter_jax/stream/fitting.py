@@ -11,18 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit
 
-from dstadapter_jax.stream.composing import Shown
-from dstadapter_jax.stream.detector import Found
-from dstadapter_jax.stream.looking import Look
-from dstadapter_jax.stream.scoring import NoSign
+from dstadapter_jax.stream.composing import Annotation
+from dstadapter_jax.stream.detection import Detection
+from dstadapter_jax.stream.inference import TickOutputs
+from dstadapter_jax.stream.scoring import SignScorer
 
-# A window shows a sign if they share so much of the time that either takes, and none below the
-# other; those between are in neither class.
+# A window shows a sign from the first intersection over union on, and none below the second; those
+# between are in neither class.
 SIGN_OVERLAP, NO_SIGN_OVERLAP = 0.7, 0.5
+# Chosen, with `detection.LENGTH_POWER`, by what was found in the demo's streams of three seeds.
 RIDGE = 0.01  # on features of unit variance
 PLANE_WEIGHT = 3.0  # beside the margin, which tells less between signs than between labels
-PASSED = 0.92  # of the validation split's windows that show a sign
+TARGET_RECALL = 0.92  # of the validation split's windows that show a sign
 
 
 class Count(NamedTuple):
@@ -33,18 +35,19 @@ class Count(NamedTuple):
     false: int
 
 
-def overlaps(looks: Sequence[Look], shown: Sequence[Shown]) -> np.ndarray:
+def overlaps(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> np.ndarray:
     """Of every window the largest intersection over union with a sign, `(windows,)`."""
-    windows = np.array([(start, seen.now) for seen in looks for start in seen.starts])
-    signs = np.array([(sign.start, sign.end) for sign in shown])
+    windows = np.array([(start, tick.now) for tick in ticks for start in tick.starts], float)
+    signs = np.array([(sign.start, sign.end) for sign in shown], float).reshape(-1, 2)
+    windows = windows.reshape(-1, 2)
     shared = np.minimum(windows[:, None, 1], signs[:, 1]) - np.maximum(
         windows[:, None, 0], signs[:, 0]
     )
     lengths = np.diff(windows) + np.diff(signs).T
-    return (shared / (lengths - shared)).max(axis=1)
+    return (shared / (lengths - shared)).max(axis=1, initial=-1.0)
 
 
-def count(signs: Sequence[Found], shown: Sequence[Shown]) -> Count:
+def count(signs: Sequence[Detection], shown: Sequence[Annotation]) -> Count:
     """Compares what was found with what was shown, in order.
 
     A sign is found by the first detection of its label that shares half of the shorter one's time;
@@ -62,24 +65,26 @@ def count(signs: Sequence[Found], shown: Sequence[Shown]) -> Count:
     return Count(len(shown), found, len(signs) - found)
 
 
-def fit_plane(looks: Sequence[Look], shown: Sequence[Shown]) -> NoSign:
-    """Logistic regression of whether a window shows a sign on its features; without a bias as yet.
+def fit_plane(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> SignScorer:
+    """Logistic regression of whether a window shows a sign on its features.
+
+    Its weights are scaled by `PLANE_WEIGHT`; the bias is for `set_threshold` to find.
 
     Raises:
         ValueError: All windows do, or none.
     """
-    features = np.concatenate([seen.outputs.features for seen in looks])
-    shares = overlaps(looks, shown)
-    kept = (shares >= SIGN_OVERLAP) | (shares < NO_SIGN_OVERLAP)
-    signs = np.where(shares[kept] >= SIGN_OVERLAP, 1.0, -1.0)
-    if not -1 < signs.mean() < 1:
+    ious = overlaps(ticks, shown)
+    kept = (ious >= SIGN_OVERLAP) | (ious < NO_SIGN_OVERLAP)
+    signs = np.where(ious[kept] >= SIGN_OVERLAP, 1.0, -1.0)
+    if len(set(signs)) < 2:
         raise ValueError(
             f"the training clips in a row gave {len(signs)} windows, which all show a sign, or all"
             " none: expected both. More clips are needed."
         )
-    scale = features[kept].std(axis=0) + 1e-6
-    weights = _logistic((features[kept] - features[kept].mean(axis=0)) / scale, signs)
-    return NoSign(PLANE_WEIGHT * weights / scale, 0.0)
+    features = np.concatenate([tick.outputs.features for tick in ticks])[kept]
+    scale = features.std(axis=0) + 1e-6
+    weights = _logistic((features - features.mean(axis=0)) / scale, signs)
+    return SignScorer(PLANE_WEIGHT * weights / scale, 0.0)
 
 
 def _logistic(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -89,7 +94,7 @@ def _logistic(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         margins = signs * (inputs @ weights)
-        slopes = -signs / (1 + np.exp(margins))
+        slopes = -signs * expit(-margins)
         value = np.logaddexp(0, -margins).mean() + ridge @ weights**2
         return value, inputs.T @ slopes / len(signs) + 2 * ridge * weights
 
@@ -97,17 +102,19 @@ def _logistic(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
     return found[:-1]
 
 
-def set_threshold(looks: Sequence[Look], shown: Sequence[Shown], plane: NoSign) -> NoSign:
+def set_threshold(
+    ticks: Sequence[TickOutputs], shown: Sequence[Annotation], plane: SignScorer
+) -> SignScorer:
     """Shifts what makes a window a sign so that of those which show one a known share passes.
 
     Raises:
         ValueError: None shows a sign.
     """
-    signs = overlaps(looks, shown) >= SIGN_OVERLAP
+    signs = overlaps(ticks, shown) >= SIGN_OVERLAP
     if not signs.any():
         raise ValueError(
             "no window of the validation clips in a row shows a sign, whose lengths must be quite"
             " others than those of the training clips: expected the same kind of clips in both."
         )
-    scores = np.concatenate([plane.scores(seen.outputs) for seen in looks])[signs]
-    return NoSign(plane.weights, plane.bias - float(np.quantile(scores, 1 - PASSED)))
+    scores = np.concatenate([plane.scores(tick.outputs) for tick in ticks])[signs]
+    return SignScorer(plane.weights, plane.bias - float(np.quantile(scores, 1 - TARGET_RECALL)))

@@ -2,15 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from dstadapter_jax.preprocess import PreprocessConfig
 from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.stream.detecting import detect
-from dstadapter_jax.stream.detector import Found
-from dstadapter_jax.stream.looking import look
-from dstadapter_jax.stream.network import make_network
+from dstadapter_jax.stream.detection import Detection, detect
+from dstadapter_jax.stream.inference import Network, TickOutputs, make_network, run_windows
 from dstadapter_jax.stream.scoring import Outputs
 from dstadapter_jax.stream.settings import StreamSettings
 from dstadapter_jax.stream.sources import Frame
@@ -28,7 +27,7 @@ def recognise_stream(
     name: str,
     *,
     live: bool,
-) -> Iterator[Found]:
+) -> Iterator[Detection]:
     """Yields the signs of a stream when they are known; at its end, however it ends, logs how fast.
 
     Args:
@@ -36,69 +35,94 @@ def recognise_stream(
         settings: What makes one.
         batches: Of a source.
         name: The source's.
-        live: Whether frames come when they come, so that each tick is computed at once.
+        live: Whether the source doesn't wait for us, so that each tick is computed at once.
 
     Raises:
         ClipError: The source can't be read on.
+        DivergedError: What the model says isn't finite.
     """
     sliding = SlidingWindows(settings.window_seconds, recogniser.preprocess)
     at_once = 1 if live else TICKS_AT_ONCE
-    watch = _Watch(make_network(recogniser.model), name)
-    watch.warm_up(at_once * sliding.num_lengths, recogniser)
-    looks = look(watch.counted(batches), sliding, watch.network, at_once)
+    report = _SpeedReport(name, live)
+    network = make_network(recogniser.model)
+    warm_up(network, at_once * sliding.num_lengths, recogniser.preprocess)
+    report.start()
+    ticks = run_windows(report.frames(batches), sliding, report.timed(network), at_once)
     try:
-        for known, sign in detect(looks, settings.no_sign, settings.window_seconds[-1]):
-            watch.delays.append(known - sign.end)
+        for sign in detect(report.ticks(ticks), settings.scorer, settings.window_seconds[-1]):
+            report.sign(sign)
             yield sign
     finally:
-        watch.report()
+        report.log(settings.window_seconds[0])
 
 
-class _Watch:
+def warm_up(network: Network, rows: int, cfg: PreprocessConfig) -> None:
+    """Compiles before the first frame is read: a camera wouldn't wait for it."""
+    network(np.zeros((rows, cfg.num_frames, cfg.resolution, cfg.resolution, 3), np.uint8))
+
+
+class _SpeedReport:
     """Takes the time of what it passes on."""
 
-    def __init__(self, network: Callable[[np.ndarray], Outputs], name: str):
-        self._network, self._name = network, name
-        self._start = time.monotonic()
-        self._frames, self._windows, self._last = 0, 0, 0.0
-        self._seconds: list[float] = []  # of each pass of the network
-        self.delays: list[float] = []  # seconds of the stream from a sign's end until it is told
+    def __init__(self, name: str, live: bool):
+        self._name, self._live = name, live
+        self._num_frames, self._num_windows = 0, 0
+        self._last, self._read_at = 0.0, 0.0  # of the newest frame: its own time, and the clock's
+        self._passes: list[float] = []  # seconds of each pass of the network
+        self._delays: list[float] = []  # seconds from a sign's end until it is told
 
-    def warm_up(self, rows: int, recogniser: Recogniser) -> None:
-        """Compiles before the first frame is read: a camera wouldn't wait for it."""
-        cfg = recogniser.preprocess
-        size = (rows, cfg.num_frames, cfg.resolution, cfg.resolution, 3)
-        self._network(np.zeros(size, np.uint8))
+    def start(self) -> None:
+        """From now on the time counts."""
         self._start = time.monotonic()
 
-    def counted(self, batches: Iterable[list[Frame]]) -> Iterator[list[Frame]]:
+    def frames(self, batches: Iterable[list[Frame]]) -> Iterator[list[Frame]]:
         """The same frames."""
         for frames in batches:
-            self._frames += len(frames)
-            self._last = frames[-1][0]
+            self._num_frames += len(frames)
+            self._last, self._read_at = frames[-1].seconds, time.monotonic()
             yield frames
 
-    def network(self, views: np.ndarray) -> Outputs:
-        """The same outputs."""
-        start = time.monotonic()
-        outputs = self._network(views)
-        self._seconds.append(time.monotonic() - start)
-        self._windows += len(views)
-        return outputs
+    def timed(self, network: Network) -> Network:
+        """The same network."""
 
-    def report(self) -> None:
+        def passed(views: np.ndarray) -> Outputs:
+            start = time.monotonic()
+            outputs = network(views)
+            self._passes.append(time.monotonic() - start)
+            return outputs
+
+        return passed
+
+    def ticks(self, ticks: Iterable[TickOutputs]) -> Iterator[TickOutputs]:
+        """The same ticks."""
+        for tick in ticks:
+            self._num_windows += len(tick.starts)
+            yield tick
+
+    def sign(self, sign: Detection) -> None:
+        """Notes a sign that is told now: of a recording, by how far it has been read."""
+        computing = time.monotonic() - self._read_at if self._live else 0.0
+        self._delays.append(self._last - sign.end + computing)
+
+    def log(self, shortest: float) -> None:
         """Says how fast it was, and how long after its end a sign was told."""
         seconds = time.monotonic() - self._start
-        if not self._frames or not self._seconds:
+        if not self._passes:
+            logger.warning(
+                "%s: nothing could be found: it is shorter than the shortest sign, %.2f s, or its"
+                " frames are further apart",
+                *(self._name, shortest),
+            )
             return
         logger.info(
             "%s: %d frames in %.1f s, %.0f a second, %.1f times the video's speed; %.0f windows"
             " a second, %.0f ms a pass (95 %%: %.0f)",
-            *(self._name, self._frames, seconds, self._frames / seconds, self._last / seconds),
-            *(self._windows / seconds, *1000 * np.quantile(self._seconds, (0.5, 0.95))),
+            *(self._name, self._num_frames, seconds, self._num_frames / seconds),
+            *(self._last / seconds, self._num_windows / seconds),
+            *1000 * np.quantile(self._passes, (0.5, 0.95)),
         )
-        if self.delays:
+        if self._delays:
             logger.info(
-                "%d signs, each told %.2f s of video after its end (median; 95 %%: %.2f)",
-                *(len(self.delays), *np.quantile(self.delays, (0.5, 0.95))),
+                "%d signs, each told %.2f s after its end (median; 95 %%: %.2f)",
+                *(len(self._delays), *np.quantile(self._delays, (0.5, 0.95))),
             )

@@ -28,7 +28,7 @@ class Outputs(NamedTuple):
         return self.log_probabilities.argmax(axis=1)
 
 
-class NoSign(NamedTuple):
+class SignScorer(NamedTuple):
     """Tells windows that show a sign from all others, by a plane in the space of features.
 
     Attributes:

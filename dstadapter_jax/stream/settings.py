@@ -2,30 +2,30 @@
 
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 
-from dstadapter_jax.stream.scoring import NoSign
+from dstadapter_jax.stream.scoring import SignScorer
 from dstadapter_jax.workdir import write_whole
 
 FILE = "stream.json"
 FORMAT_VERSION = 1
 MAX_WINDOWS = 16
 MAX_SECONDS = 60.0  # of a window
+MAX_NUMBER = 1e30
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamSettings:
-    """Which windows a stream is looked at through, and what makes one a sign.
+    """A run's window lengths, and what makes a window a sign.
 
     Attributes:
         window_seconds: Lengths of the windows, rising.
-        weights: Of `NoSign`, one for each feature of the network.
-        bias: Of `NoSign`.
+        weights: Of `SignScorer`, one for each feature of the network.
+        bias: Of `SignScorer`.
         figures: By split, what was measured: signs `shown`, `found`, and detections that were
             `false`.
     """
@@ -36,9 +36,9 @@ class StreamSettings:
     figures: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     @property
-    def no_sign(self) -> NoSign:
+    def scorer(self) -> SignScorer:
         """What tells signs from the rest."""
-        return NoSign(np.array(self.weights), self.bias)
+        return SignScorer(np.array(self.weights), self.bias)
 
     def to_json(self) -> dict[str, Any]:
         """For a file."""
@@ -64,7 +64,7 @@ class StreamSettings:
                 "window_seconds",
                 _are_numbers(lengths)
                 and 1 <= len(lengths) <= MAX_WINDOWS
-                and lengths == sorted(lengths)
+                and lengths == sorted(set(lengths))
                 and 0 < lengths[0] <= lengths[-1] <= MAX_SECONDS,
                 f"1 to {MAX_WINDOWS} rising numbers up to {MAX_SECONDS:g}",
             ),
@@ -100,13 +100,14 @@ class StreamSettings:
             if found["step"] != step:
                 raise ValueError(f"it is for step {found['step']}, not for {step}")
             return cls.of_json(found["settings"], width)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: {error}. Write it again: `{advice}`.") from error
 
 
 def _are_numbers(values: Any) -> bool:
+    # Compared, and not converted, which a number of many digits can't be; NaN is in no range.
     return isinstance(values, list) and all(
-        type(value) in (int, float) and math.isfinite(value) for value in values
+        type(value) in (int, float) and -MAX_NUMBER < value < MAX_NUMBER for value in values
     )
 
 

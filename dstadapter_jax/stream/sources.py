@@ -1,48 +1,66 @@
 """Where the frames of a stream come from: a file, another program's output, a camera.
 
-Each source is an iterator over batches of `(seconds, frame)`, in the order they are shown: what has
-come since the last time it was asked. A file and a pipe give one frame at a time and wait for who
-reads them, so that none is lost; a camera doesn't wait, and gives all that it has seen meanwhile.
+A source is an iterator over lists of frames, in the order they are shown. A file and a pipe wait
+for who reads them and give one frame a list, so that none is lost; a camera doesn't wait, and gives
+all that it has seen since the last list.
 """
 
 import collections
 import contextlib
-import pathlib
-import sys
+import io
+import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from dstadapter_jax.video import ClipError, iter_timed_frames
+from dstadapter_jax.interruption import StopRequest
+from dstadapter_jax.preprocess import PreprocessConfig, centre_view
+from dstadapter_jax.video import ClipError, iter_timed_frames, probe
 
-Frame = tuple[float, np.ndarray]  # seconds since the first one; (height, width, 3) uint8 RGB
+logger = logging.getLogger(__name__)
 
 PIPE = "-"  # the name of what another program writes to our standard input
-CAMERA_BACKLOG = 100  # frames; older ones are dropped while a window is computed
+CAMERA_BACKLOG = 1000  # frames at the network's size; older ones are dropped
+
+
+class Frame(NamedTuple):
+    """A picture and when it is shown.
+
+    Attributes:
+        seconds: Since the first one.
+        pixels: `(height, width, 3)` uint8 RGB.
+    """
+
+    seconds: float
+    pixels: np.ndarray
 
 
 def read_video(video: str) -> Iterator[list[Frame]]:
     """The frames of a video file, or of standard input if it is called ``-``.
 
     Standard input is a stream of any container that can be read without going back: YUV4MPEG, which
-    carries size and frame rate, MPEG-TS, Matroska.
+    carries size and frame rate, MPEG-TS, Matroska. Where it ends is its end: nobody can tell
+    whether there should be more.
 
     Raises:
-        ClipError: It can't be read, or breaks off.
+        ClipError: It can't be read, or the file says that there should be more of it.
     """
     if video == PIPE:
-        frames = iter_timed_frames(sys.stdin.buffer, name="standard input")
+        # Unbuffered: what has come is looked at without waiting for more.
+        frames = iter_timed_frames(io.FileIO(0, closefd=False), name="standard input")
     else:
-        frames = iter_timed_frames(str(pathlib.Path(video).expanduser()), name=video)
-    for timed in frames:
-        yield [timed]
+        probe(video)
+        frames = iter_timed_frames(video)
+    for seconds, pixels in frames:
+        yield [Frame(seconds, pixels)]
 
 
-def read_camera(number: int) -> Iterator[list[Frame]]:
-    """The frames of a camera of this machine, until it is unplugged.
+def read_camera(number: int, cfg: PreprocessConfig) -> Iterator[list[Frame]]:
+    """The frames of a camera of this machine, at the network's size, until it is unplugged.
 
     Raises:
         ClipError: There is none of that number, or it gives no more frames.
@@ -54,20 +72,29 @@ def read_camera(number: int) -> Iterator[list[Frame]]:
             "can't be opened: is it there, free, and may this program use it? --webcam 1 is the"
             " second one",
         )
-    with _Grabber(capture) as grabber:
+    with _Grabber(capture, cfg) as grabber:
         while frames := grabber.newest():
             yield frames
     raise ClipError(f"camera {number}", "gives no more frames")
 
 
+def until_stopped(batches: Iterable[list[Frame]], stop: StopRequest) -> Iterator[list[Frame]]:
+    """The same frames until Ctrl-C or SIGTERM, which end a live stream as its own end would."""
+    for frames in batches:
+        yield frames
+        if stop.requested:
+            return
+
+
 class _Grabber(contextlib.AbstractContextManager):
     """Reads a camera in a thread of its own, so that frames get their time when they are seen."""
 
-    def __init__(self, capture: cv2.VideoCapture):
-        self._capture = capture
+    def __init__(self, capture: cv2.VideoCapture, cfg: PreprocessConfig):
+        self._capture, self._cfg = capture, cfg
         self._frames: collections.deque[Frame] = collections.deque(maxlen=CAMERA_BACKLOG)
         self._changed = threading.Condition()
-        self._ended = False
+        self._left = threading.Event()
+        self._ended, self._dropped = False, 0
         self._thread = threading.Thread(target=self._grab, daemon=True)
 
     def __enter__(self) -> "_Grabber":
@@ -75,9 +102,13 @@ class _Grabber(contextlib.AbstractContextManager):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended = True
+        self._left.set()
         self._thread.join()
         self._capture.release()
+        if self._dropped:
+            logger.warning(
+                "%d frames were dropped: the network is much slower than the camera", self._dropped
+            )
 
     def newest(self) -> list[Frame]:
         """The frames since the last call, at least one; none once the camera has ended."""
@@ -89,11 +120,18 @@ class _Grabber(contextlib.AbstractContextManager):
 
     def _grab(self) -> None:
         start = time.monotonic()
-        while not self._ended:
-            there, frame = self._capture.read()
+        try:
+            while not self._left.is_set():
+                there, pixels = self._capture.read()
+                if not there:
+                    return
+                seconds = time.monotonic() - start
+                view = centre_view(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), self._cfg)
+                with self._changed:
+                    self._dropped += len(self._frames) == CAMERA_BACKLOG
+                    self._frames.append(Frame(seconds, view))
+                    self._changed.notify()
+        finally:  # whatever happens: who waits for frames is told that none will come
             with self._changed:
-                if there:
-                    seconds = time.monotonic() - start
-                    self._frames.append((seconds, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
-                self._ended |= not there
+                self._ended = True
                 self._changed.notify()

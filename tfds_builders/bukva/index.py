@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from pathlib import Path, PurePath
 
+from dstadapter_jax.video_file import VIDEO_SUFFIXES
 from tfds_builders.listing import Listing
-from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, by_key, unlisted
+from tfds_builders.sources import SourceError, by_key, unlisted
 
 CLASS_IDS = Path(__file__).with_name("class_ids.json")
 ANNOTATIONS = "annotations.tsv"

@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from dstadapter_jax.video_file import VIDEO_SUFFIXES
 from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_examples import Clip
-from tfds_builders.sources import VIDEO_SUFFIXES, SourceError, files_below, shown
+from tfds_builders.sources import SourceError, files_below, shown
 
 COLUMNS = ("path", "label", "signer", "split")
 REQUIRED_COLUMNS = COLUMNS[:2]

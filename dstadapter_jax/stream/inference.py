@@ -1,17 +1,49 @@
 """Goes through a stream and shows its windows to the network."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from flax import nnx
 
-from dstadapter_jax.stream.network import Network
+from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.preprocess import normalize
+from dstadapter_jax.recogniser import DivergedError
 from dstadapter_jax.stream.scoring import Outputs
 from dstadapter_jax.stream.sources import Frame
 from dstadapter_jax.stream.windows import SlidingWindows, Window
 
+Network = Callable[[np.ndarray], Outputs]
 
-class Look(NamedTuple):
+
+def make_network(model: DSTAdapter) -> Network:
+    """The compiled `(N, T, R, R, 3) uint8 -> Outputs`, compiled once for each N.
+
+    It raises `DivergedError` where what the model says isn't finite.
+    """
+    graphdef, weights = nnx.split(model)
+
+    def network(views: np.ndarray) -> Outputs:
+        outputs = Outputs(*jax.device_get(_outputs(graphdef, weights, views)))
+        if not all(np.isfinite(values).all() for values in outputs):
+            raise DivergedError
+        return outputs
+
+    return network
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _outputs(
+    graphdef: nnx.GraphDef, weights: nnx.State, views: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    model = nnx.merge(graphdef, weights)
+    features = model.features(normalize(views))
+    return jax.nn.log_softmax(model.head(features)), features
+
+
+class TickOutputs(NamedTuple):
     """What the network says of the windows that end at one moment.
 
     Attributes:
@@ -25,9 +57,9 @@ class Look(NamedTuple):
     outputs: Outputs
 
 
-def look(
+def run_windows(
     batches: Iterable[list[Frame]], sliding: SlidingWindows, network: Network, at_once: int = 1
-) -> Iterator[Look]:
+) -> Iterator[TickOutputs]:
     """Yields what is seen at every tick of a stream.
 
     Args:
@@ -48,7 +80,9 @@ def look(
     yield from _computed(waiting, network, at_once * sliding.num_lengths)
 
 
-def _computed(waiting: Sequence[list[Window]], network: Network, rows: int) -> Iterator[Look]:
+def _computed(
+    waiting: Sequence[list[Window]], network: Network, rows: int
+) -> Iterator[TickOutputs]:
     """Always as many rows, since each number of them would be a program of its own."""
     views = [window.view for windows in waiting for window in windows]
     if not views:
@@ -58,4 +92,4 @@ def _computed(waiting: Sequence[list[Window]], network: Network, rows: int) -> I
     for windows in waiting:
         part = slice(first, first := first + len(windows))
         starts = [window.start for window in windows]
-        yield Look(starts, windows[0].end, Outputs(*(values[part] for values in outputs)))
+        yield TickOutputs(starts, windows[0].end, Outputs(*(values[part] for values in outputs)))

@@ -1,17 +1,22 @@
-"""From windows with scores to signs: of windows that overlap one remains, at most."""
+"""From windows with scores to signs, as soon as each is known: non-maximum suppression in time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+import numpy as np
+
+from dstadapter_jax.stream.inference import TickOutputs
+from dstadapter_jax.stream.scoring import SignScorer
 
 # Two signs may share so much of the shorter one: windows are longer or shorter than what they show.
 TOLERANCE = 0.1
 # A sign is over when the best window's score is so far below what makes a sign: not when it falls
 # below zero for a moment.
 HYSTERESIS = 1.0
-LENGTH_POWER = 0.75  # 0.5 finds parts of signs, 1 too much; by the demo's streams of three seeds
+LENGTH_POWER = 0.75  # 0.5 finds parts of signs, 1 signs with what is beside them
 
 
-class Found(NamedTuple):
+class Detection(NamedTuple):
     """A window that shows a sign.
 
     Attributes:
@@ -46,45 +51,45 @@ class Found(NamedTuple):
             "score": self.score,
         }
 
-    def excludes(self, other: "Found") -> bool:
+    def excludes(self, other: "Detection") -> bool:
         """Whether both can't be signs."""
         shared = min(self.end, other.end) - max(self.start, other.start)
         return shared > TOLERANCE * min(self.end - self.start, other.end - other.start)
 
 
 class Detector:
-    """Tells signs as soon as no later window can take their place.
+    """Tells signs by greedy non-maximum suppression, as soon as no later window can take part.
 
-    That is once the stream has been quiet, or once it has gone on for the longest window's time.
+    That is once the stream is quiet, or once it has gone on for the longest window's time.
     """
 
     def __init__(self, longest: float):
         """Of windows of at most so many seconds."""
         self._longest = longest
-        self._waiting: list[Found] = []
-        self._told: Found | None = None
+        self._waiting: list[Detection] = []
+        self._emitted: Detection | None = None
 
-    def tick(self, now: float, windows: Sequence[Found]) -> list[Found]:
+    def tick(self, now: float, windows: Sequence[Detection]) -> list[Detection]:
         """Takes the windows that end now, whatever their scores, and returns signs, in order."""
         self._waiting += [
             window
             for window in windows
-            if window.score > 0 and not (self._told and self._told.excludes(window))
+            if window.score > 0 and not (self._emitted and self._emitted.excludes(window))
         ]
         if not self._waiting:
             return []
-        if max((window.score for window in windows), default=0.0) < -HYSTERESIS:
+        if max(window.score for window in windows) < -HYSTERESIS:
             return self.flush()
-        best = _compete(self._waiting)
-        return self._tell([found for found in best if found.end + self._longest <= now])
+        best = _suppress(self._waiting)
+        return self._emit([found for found in best if found.end + self._longest <= now])
 
-    def flush(self) -> list[Found]:
+    def flush(self) -> list[Detection]:
         """The signs that are left when the stream ends or is quiet."""
-        return self._tell(_compete(self._waiting))
+        return self._emit(_suppress(self._waiting))
 
-    def _tell(self, signs: list[Found]) -> list[Found]:
+    def _emit(self, signs: list[Detection]) -> list[Detection]:
         for sign in signs:
-            self._told = sign
+            self._emitted = sign
             self._waiting = [
                 found
                 for found in self._waiting
@@ -93,10 +98,40 @@ class Detector:
         return signs
 
 
-def _compete(windows: Iterable[Found]) -> list[Found]:
+def _suppress(windows: Iterable[Detection]) -> list[Detection]:
     """Those that remain when of two that exclude each other the better goes first, by time."""
-    remaining: list[Found] = []
+    remaining: list[Detection] = []
     for window in sorted(windows, key=lambda window: -window.weight):
         if not any(window.excludes(other) for other in remaining):
             remaining.append(window)
     return sorted(remaining, key=lambda window: window.end)
+
+
+def detect(ticks: Iterable[TickOutputs], scorer: SignScorer, longest: float) -> Iterator[Detection]:
+    """Yields the signs of a stream as soon as each is known.
+
+    Args:
+        ticks: As they come.
+        scorer: What makes a window a sign.
+        longest: Seconds of the longest window.
+    """
+    detector = Detector(longest)
+    for tick in ticks:
+        yield from detector.tick(tick.now, score_windows(tick, scorer))
+    yield from detector.flush()
+
+
+def score_windows(tick: TickOutputs, scorer: SignScorer) -> list[Detection]:
+    """What each window shows, whatever its score."""
+    outputs = tick.outputs
+    rows = zip(
+        outputs.labels,
+        tick.starts,
+        scorer.scores(outputs),
+        np.exp(outputs.log_probabilities.max(axis=1)),
+        strict=True,
+    )
+    return [
+        Detection(int(label), start, tick.now, float(score), float(probability))
+        for label, start, score, probability in rows
+    ]
