@@ -27,16 +27,22 @@ from dstadapter_jax.stream.detection import detect
 from dstadapter_jax.stream.fitting import count, fit_plane, set_threshold
 from dstadapter_jax.stream.inference import Network, TickOutputs, make_network, run_windows
 from dstadapter_jax.stream.recognising import TICKS_AT_ONCE
-from dstadapter_jax.stream.settings import FILE, MAX_SECONDS, MAX_WINDOWS, StreamSettings
+from dstadapter_jax.stream.settings import (
+    FILE,
+    MAX_SECONDS,
+    MAX_WINDOWS,
+    MIN_SECONDS,
+    StreamSettings,
+)
 from dstadapter_jax.stream.windows import ROUNDING, TICKS_A_WINDOW, SlidingWindows
 from dstadapter_jax.video import DEFAULT_FPS
 
 logger = logging.getLogger("dstadapter_jax.calibrate")  # __name__ is "__main__" here
 
 NUM_CLIPS = 300  # of a split
+FEW_SIGNS = 20
 TICKS_TO_FIT = 4  # a window: neighbours teach little that is new
 WIDEST_STEP = 1.5  # of a window's length to the next: each sign is as long as one, within a fifth
-MIN_SECONDS = 0.1  # of a window
 
 
 class Calibrator:
@@ -101,6 +107,10 @@ def calibrate(calibrator: Calibrator) -> StreamSettings:
     logger.info("windows of %s seconds", ", ".join(map(str, lengths)))
     plane = fit_plane(*calibrator.go_through("train", lengths, TICKS_TO_FIT))
     validation = calibrator.go_through("validation", lengths)
+    if len(validation[1]) < FEW_SIGNS:
+        logger.warning(
+            "there are only %d validation clips: how sure to be hangs on chance", len(validation[1])
+        )
     scorer = set_threshold(*validation, plane)
     streams = {"validation": validation}
     if calibrator.dataset.num_clips.get("test"):

@@ -40,6 +40,7 @@ from dstadapter_jax.video import ClipError
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
 
+MOST_CAMERAS = 64
 MOST_EXPLAINED = 20  # a picture of so many clips is as high as viewers open
 
 
@@ -187,8 +188,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("videos", nargs="*", metavar="VIDEO")
     args = parse(parser, argv)
     live, streams = args.webcam is not None, args.stream or args.webcam is not None
-    if live == bool(args.videos) or (live and args.webcam < 0):
-        parser.error("expected either videos or --webcam, whose number is 0 or more")
+    if live == bool(args.videos) or (live and not 0 <= args.webcam < MOST_CAMERAS):
+        parser.error(f"expected either videos or --webcam, a number below {MOST_CAMERAS}")
     if streams and (args.explain or len(args.adapter or ()) > 1):
         parser.error("--stream and --webcam take one adapter file, and draw nothing: no --explain")
     answers = len(args.videos) * len(args.adapter or [""])

@@ -95,6 +95,13 @@ def test_of_a_long_stream_no_more_is_kept_than_the_longest_window():
     assert len(sliding) == 0.8 * FPS + 1
 
 
+def test_of_more_frames_than_any_camera_has_some_are_left_out():
+    sliding = SlidingWindows((0.4,), CFG)
+    for index, frame in enumerate(noise_frames(500, 8, 8)):
+        sliding.push(index / 1000, frame)
+    assert len(sliding) == 101  # 250 a second
+
+
 def window(label: int, start: float, end: float, score: float) -> Detection:
     return Detection(label, start, end, score, 0.9)
 
@@ -192,13 +199,17 @@ def test_margins_are_log_odds_and_shift_with_the_plane():
     assert score == pytest.approx(np.log(0.7 / 0.2) + 0.5 - 2 + 0.25)
 
 
-SETTINGS = StreamSettings((0.5, 1.0), (0.1, -0.2), 0.3, {"test": {"shown": 2, "found": 1}})
+SETTINGS = StreamSettings(
+    (0.5, 1.0), (0.1, -0.2), 0.3, {"test": {"shown": 2, "found": 1, "false": 0}}
+)
 
 
 def test_settings_are_read_as_written(tmp_path):
     SETTINGS.save(tmp_path, 7)
     assert StreamSettings.load(tmp_path, 7, 2) == SETTINGS
-    with pytest.raises(ValueError, match=r"stream\.json: it is for step 7, not for 8\. Write it"):
+    with pytest.raises(
+        ValueError, match=r"it is for step 7, not for 8\. Write it again: .*--step 8"
+    ):
         StreamSettings.load(tmp_path, 8, 2)
     (tmp_path / FILE).write_text("{")
     with pytest.raises(ValueError, match=r"stream\.json: .* Write it again"):
@@ -217,7 +228,10 @@ def test_settings_are_read_as_written(tmp_path):
         ({"bias": True}, "bias: expected a number"),
         ({"bias": 10**400}, "bias: expected a number"),
         ({"window_seconds": [0.5, 0.5]}, "window_seconds"),
-        ({"figures": {"test": {"found": "all"}}}, "figures"),
+        ({"figures": {"test": {"shown": 2, "found": "all", "false": 0}}}, "figures"),
+        ({"figures": {"\x1b[31m": {"shown": 2, "found": 1, "false": 0}}}, "figures"),
+        ({"weights": [1e300, 1.0]}, "weights"),
+        ({"window_seconds": [1e-300]}, "window_seconds"),
         ({"more": 1}, "expected the fields"),
     ],
 )
@@ -337,6 +351,15 @@ def test_a_camera_that_breaks_is_no_end_of_waiting(monkeypatch):
 def test_a_camera_that_is_not_there():
     with pytest.raises(ClipError, match="camera 97: can't be opened"):
         next(sources.read_camera(97, CFG))
+
+
+@pytest.mark.parametrize("text", [b"", b"no video"])
+def test_a_pipe_without_a_video(calibrated, text):
+    command = [sys.executable, "-m", "dstadapter_jax.predict", "--workdir", str(calibrated)]
+    result = subprocess.run([*command, "--stream", "-"], input=text, capture_output=True)
+    assert result.returncode == 1
+    (line,) = result.stdout.splitlines()
+    assert "expected YUV4MPEG, MPEG-TS" in json.loads(line)["error"]
 
 
 def test_times_go_on_where_a_stream_begins_again(tmp_path):

@@ -13,7 +13,7 @@ TOLERANCE = 0.1
 # A sign is over when the best window's score is so far below what makes a sign: not when it falls
 # below zero for a moment.
 HYSTERESIS = 1.0
-LENGTH_POWER = 0.75  # 0.5 finds parts of signs, 1 signs with what is beside them
+LENGTH_POWER = 0.8  # 0.5 finds parts of signs, 1 signs with what is beside them
 
 
 class Detection(NamedTuple):

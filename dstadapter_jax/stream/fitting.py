@@ -22,9 +22,9 @@ from dstadapter_jax.stream.scoring import SignScorer
 # between are in neither class.
 SIGN_OVERLAP, NO_SIGN_OVERLAP = 0.7, 0.5
 # Chosen, with `detection.LENGTH_POWER`, by what was found in the demo's streams of three seeds.
-RIDGE = 0.01  # on features of unit variance
-PLANE_WEIGHT = 3.0  # beside the margin, which tells less between signs than between labels
-TARGET_RECALL = 0.92  # of the validation split's windows that show a sign
+RIDGE = 0.004  # on features of unit variance
+PLANE_WEIGHT = 4.0  # beside the margin, which tells less between signs than between labels
+TARGET_RECALL = 0.96  # of the validation split's windows that show a sign
 
 
 class Count(NamedTuple):

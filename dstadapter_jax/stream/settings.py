@@ -8,14 +8,16 @@ from typing import Any, Self
 
 import numpy as np
 
+from dstadapter_jax.clip_dataset import SPLITS
 from dstadapter_jax.stream.scoring import SignScorer
 from dstadapter_jax.workdir import write_whole
 
 FILE = "stream.json"
 FORMAT_VERSION = 1
 MAX_WINDOWS = 16
-MAX_SECONDS = 60.0  # of a window
-MAX_NUMBER = 1e30
+MIN_SECONDS, MAX_SECONDS = 0.1, 60.0  # of a window
+MAX_NUMBER = 1e9  # scores, sums of such numbers times features, stay finite
+COUNTS = {"shown", "found", "false"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +67,8 @@ class StreamSettings:
                 _are_numbers(lengths)
                 and 1 <= len(lengths) <= MAX_WINDOWS
                 and lengths == sorted(set(lengths))
-                and 0 < lengths[0] <= lengths[-1] <= MAX_SECONDS,
-                f"1 to {MAX_WINDOWS} rising numbers up to {MAX_SECONDS:g}",
+                and MIN_SECONDS <= lengths[0] <= lengths[-1] <= MAX_SECONDS,
+                f"1 to {MAX_WINDOWS} rising numbers, {MIN_SECONDS:g} to {MAX_SECONDS:g}",
             ),
             ("weights", _are_numbers(weights) and len(weights) == width, f"{width} numbers"),
             ("bias", _are_numbers([bias]), "a number"),
@@ -89,7 +91,7 @@ class StreamSettings:
             ValueError: There are none, they are another checkpoint's, or damaged.
         """
         path = workdir / FILE
-        advice = f"python -m dstadapter_jax.calibrate --workdir {workdir}"
+        advice = f"python -m dstadapter_jax.calibrate --workdir {workdir} --step {step}"
         if not path.is_file():
             raise ValueError(
                 f"{path}: not there, and nothing else tells signs from what is between them. Find"
@@ -97,10 +99,12 @@ class StreamSettings:
             )
         try:
             found = json.loads(path.read_text())
+            if not isinstance(found, dict) or found.keys() != {"step", "settings"}:
+                raise ValueError("expected the fields settings, step")
             if found["step"] != step:
                 raise ValueError(f"it is for step {found['step']}, not for {step}")
             return cls.of_json(found["settings"], width)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: {error}. Write it again: `{advice}`.") from error
 
 
@@ -113,6 +117,9 @@ def _are_numbers(values: Any) -> bool:
 
 def _are_figures(found: Any) -> bool:
     return isinstance(found, dict) and all(
-        isinstance(values, dict) and _are_numbers(list(values.values()))
-        for values in found.values()
+        split in SPLITS
+        and isinstance(values, dict)
+        and values.keys() == COUNTS
+        and _are_numbers(list(values.values()))
+        for split, values in found.items()
     )

@@ -50,13 +50,23 @@ def read_video(video: str) -> Iterator[list[Frame]]:
         ClipError: It can't be read, or the file says that there should be more of it.
     """
     if video == PIPE:
-        # Unbuffered: what has come is looked at without waiting for more.
-        frames = iter_timed_frames(io.FileIO(0, closefd=False), name="standard input")
+        frames = _read_pipe()
     else:
         probe(video)
         frames = iter_timed_frames(video)
     for seconds, pixels in frames:
         yield [Frame(seconds, pixels)]
+
+
+def _read_pipe() -> Iterator[tuple[float, np.ndarray]]:
+    try:
+        # Unbuffered: what has come is looked at without waiting for more.
+        yield from iter_timed_frames(io.FileIO(0, closefd=False), name="standard input")
+    except OSError as error:
+        raise ClipError("standard input", f"can't be read: {error.strerror}") from error
+    except ClipError as error:
+        reason = f"{error.reason}; expected YUV4MPEG, MPEG-TS, Matroska or another kind of video"
+        raise ClipError(error.clip, f"{reason} that is read from its start to its end") from error
 
 
 def read_camera(number: int, cfg: PreprocessConfig) -> Iterator[list[Frame]]:

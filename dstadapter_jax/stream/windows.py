@@ -15,6 +15,7 @@ from dstadapter_jax.preprocess import PreprocessConfig, centre_view, choose_fram
 TICKS_A_WINDOW = 8  # in the time of the shortest window: one of them shows a sign nearly as it is
 FILLED = 0.9  # of a window's length must lie between its frames, which come at times of their own
 ROUNDING = 1e-6  # seconds
+LEAST_INTERVAL = 1 / 250  # seconds between frames that are kept: memory is bounded whatever comes
 
 
 class Window(NamedTuple):
@@ -55,6 +56,8 @@ class SlidingWindows:
 
     def push(self, seconds: float, frame: np.ndarray) -> None:
         """Takes the next frame, `(height, width, 3)` uint8 RGB; `seconds` never go back."""
+        if self._frames and seconds < self._frames[-1][0] + LEAST_INTERVAL - ROUNDING:
+            return
         if not self._frames:
             self._next = seconds + min(self._lengths)
         self._frames.append((seconds, centre_view(frame, self._cfg)))
