@@ -468,6 +468,7 @@ def test_a_video_that_cannot_be_read_does_not_keep_from_the_next(
     assert "is not a video" in first["error"]
     assert {line["video"] for line in others} == {str(video)}
     assert "short.mp4: nothing could be found: it is shorter than the shortest sign" in caplog.text
+    assert "text.mp4: nothing" not in caplog.text
 
 
 def test_before_a_camera_the_same_signs_are_found_as_in_the_file(

@@ -107,6 +107,8 @@ class _SpeedReport:
     def log(self, shortest: float) -> None:
         """Says how fast it was, and how long after its end a sign was told."""
         seconds = time.monotonic() - self._start
+        if not self._num_frames:  # an error says why
+            return
         if not self._passes:
             logger.warning(
                 "%s: nothing could be found: it is shorter than the shortest sign, %.2f s, or its"
