@@ -22,10 +22,10 @@ def main(argv: list[str]) -> int:
     # Here, since they take seconds in which Ctrl-C is to be answered, too.
     from absl import flags
 
-    from dstadapter_jax.command import config_flag_values, parse_config, workdir_path
-    from dstadapter_jax.distributed import is_primary, join_hosts
-    from dstadapter_jax.interruption import Interrupted
-    from dstadapter_jax.train import train_and_evaluate
+    from dstadapter_jax.cli.main import config_flag_values, parse_config, workdir_path
+    from dstadapter_jax.parallel.hosts import is_primary, join_hosts
+    from dstadapter_jax.parallel.signals import Interrupted
+    from dstadapter_jax.training.loop import train_and_evaluate
 
     values = config_flag_values(argv)
     flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.", values)
@@ -54,6 +54,6 @@ def _leave(signum: int, _: FrameType | None) -> None:
 if __name__ == "__main__":
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _leave)
-    from dstadapter_jax.command import main_with_messages
+    from dstadapter_jax.cli.main import main_with_messages
 
     sys.exit(main_with_messages(main))

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.pytorch_yardstick import FRAMES, NUM_CLASSES, RESOLUTION, SIZES, Network, freeze
 from dstadapter_jax.benchmark.program import Program, Setting
-from dstadapter_jax.command import main_with_messages
+from dstadapter_jax.cli.main import main_with_messages
 
 
 def yardstick(setting: Setting) -> Callable[[], float]:

@@ -8,8 +8,8 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from dstadapter_jax.model_config import ModelConfig
-from dstadapter_jax.preprocess import PreprocessConfig
+from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.models.config import ModelConfig
 
 # The published backbones: sizes, clips per device, and OpenAI's weights as safetensors: file and
 # commit on the Hugging Face hub.

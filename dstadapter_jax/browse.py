@@ -19,13 +19,13 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from dstadapter_jax.clip_dataset import SPLITS, ClipDataset, open_dataset
-from dstadapter_jax.command import config_flag_values, main_with_messages, parse_config
-from dstadapter_jax.contact_sheet import SheetRow, draw_sheet
-from dstadapter_jax.input_pipeline import describe, example_views, train_clips
-from dstadapter_jax.preprocess import PreprocessConfig
-from dstadapter_jax.recogniser import preprocess_config
-from dstadapter_jax.video import check_decoder
+from dstadapter_jax.cli.main import config_flag_values, main_with_messages, parse_config
+from dstadapter_jax.data.datasets import SPLITS, ClipDataset, open_dataset
+from dstadapter_jax.data.loader import describe, example_views, train_clips
+from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.data.video.reader import check_decoder
+from dstadapter_jax.inference.recognizer import preprocess_config
+from dstadapter_jax.visualization.contact_sheet import SheetRow, draw_sheet
 
 MOST_CLIPS = 100  # a picture of so many is as high as viewers open
 

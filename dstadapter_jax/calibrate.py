@@ -19,23 +19,23 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.clip_dataset import ClipDataset, open_dataset
-from dstadapter_jax.command import expanded_path, main_with_messages
-from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.stream.composing import Annotation, ComposedStream, Idle
-from dstadapter_jax.stream.detection import detect
-from dstadapter_jax.stream.fitting import count, fit_plane, set_threshold
-from dstadapter_jax.stream.inference import Network, TickOutputs, make_network, run_windows
-from dstadapter_jax.stream.recognising import TICKS_AT_ONCE
-from dstadapter_jax.stream.settings import (
+from dstadapter_jax.cli.main import expanded_path, main_with_messages
+from dstadapter_jax.data.datasets import ClipDataset, open_dataset
+from dstadapter_jax.data.video.reader import DEFAULT_FPS
+from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.spotting.detector import detect
+from dstadapter_jax.spotting.fit import count, fit_plane, set_threshold
+from dstadapter_jax.spotting.inference import Network, TickOutputs, make_network, run_windows
+from dstadapter_jax.spotting.recognize import TICKS_AT_ONCE
+from dstadapter_jax.spotting.settings import (
     FILE,
     MAX_SECONDS,
     MAX_WINDOWS,
     MIN_SECONDS,
     StreamSettings,
 )
-from dstadapter_jax.stream.windows import ROUNDING, TICKS_A_WINDOW, SlidingWindows
-from dstadapter_jax.video import DEFAULT_FPS
+from dstadapter_jax.spotting.synthetic import Annotation, ComposedStream, Idle
+from dstadapter_jax.spotting.windows import ROUNDING, TICKS_A_WINDOW, SlidingWindows
 
 logger = logging.getLogger("dstadapter_jax.calibrate")  # __name__ is "__main__" here
 

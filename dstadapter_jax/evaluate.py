@@ -16,23 +16,23 @@ import pathlib
 import sys
 from typing import Any
 
-from dstadapter_jax.clip_dataset import SPLITS, ClipDataset, open_dataset
-from dstadapter_jax.command import expanded_path, main_with_messages, make_output
-from dstadapter_jax.distributed import is_primary
-from dstadapter_jax.plots import draw_confusion
-from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.recogniser_arguments import add_arguments, load_recogniser, parse
-from dstadapter_jax.report import comparison_page, evaluation_page
-from dstadapter_jax.report.evaluation import Evaluation
-from dstadapter_jax.report.provenance import clips_sha256
-from dstadapter_jax.results import bootstrap
-from dstadapter_jax.results.calibration import Calibration
-from dstadapter_jax.results.comparison import Comparison
-from dstadapter_jax.results.scores import score_split
-from dstadapter_jax.results.signers import shared_signers, signer_accuracies
-from dstadapter_jax.results.split import LeftOut, SplitResults
-from dstadapter_jax.views import REFERENCE_VIEWS, Views
-from dstadapter_jax.workdir import write_whole
+from dstadapter_jax.cli.main import expanded_path, main_with_messages, make_output
+from dstadapter_jax.data.datasets import SPLITS, ClipDataset, open_dataset
+from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
+from dstadapter_jax.evaluation import bootstrap
+from dstadapter_jax.evaluation.calibration import Calibration
+from dstadapter_jax.evaluation.comparison import Comparison
+from dstadapter_jax.evaluation.report import comparison_page, evaluation_page
+from dstadapter_jax.evaluation.report.evaluation import Evaluation
+from dstadapter_jax.evaluation.report.provenance import clips_sha256
+from dstadapter_jax.evaluation.results import LeftOut, SplitResults
+from dstadapter_jax.evaluation.scores import score_split
+from dstadapter_jax.evaluation.signers import shared_signers, signer_accuracies
+from dstadapter_jax.inference.arguments import add_arguments, load_recogniser, parse
+from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.parallel.hosts import is_primary
+from dstadapter_jax.training.plots import draw_confusion
+from dstadapter_jax.training.workdir import write_whole
 
 
 def evaluate(

@@ -24,18 +24,18 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from dstadapter_jax.clip_dataset import ClipDataset, all_signers, leave_one_out, open_dataset
-from dstadapter_jax.command import (
+from dstadapter_jax.cli.main import (
     config_flag_values,
     main_with_messages,
     parse_config,
     workdir_path,
 )
-from dstadapter_jax.interruption import Interrupted
-from dstadapter_jax.report.signers_page import render
-from dstadapter_jax.results import bootstrap
-from dstadapter_jax.train import train_and_evaluate
-from dstadapter_jax.workdir import check_same_run, hold_workdir, write_whole
+from dstadapter_jax.data.datasets import ClipDataset, all_signers, leave_one_out, open_dataset
+from dstadapter_jax.evaluation import bootstrap
+from dstadapter_jax.evaluation.report.signers_page import render
+from dstadapter_jax.parallel.signals import Interrupted
+from dstadapter_jax.training.loop import train_and_evaluate
+from dstadapter_jax.training.workdir import check_same_run, hold_workdir, write_whole
 
 logger = logging.getLogger("dstadapter_jax.leave_one_signer_out")  # __name__ is "__main__" here
 

@@ -26,17 +26,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.attribution import explain
-from dstadapter_jax.clip_file import Clip, read_clip_file
-from dstadapter_jax.command import expanded_path, main_with_messages
-from dstadapter_jax.explanation_sheet import Explanation, draw_explanations
-from dstadapter_jax.interruption import Interrupted, StopRequest
-from dstadapter_jax.recogniser import DivergedError, Recogniser
-from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
-from dstadapter_jax.stream.recognising import recognise_stream
-from dstadapter_jax.stream.settings import StreamSettings
-from dstadapter_jax.stream.sources import PIPE, Frame, read_camera, read_video, until_stopped
-from dstadapter_jax.video import ClipError
+from dstadapter_jax.cli.main import expanded_path, main_with_messages
+from dstadapter_jax.data.clips import Clip, read_clip_file
+from dstadapter_jax.data.video.reader import ClipError
+from dstadapter_jax.inference.arguments import add_arguments, load_recognisers, parse
+from dstadapter_jax.inference.attribution import explain
+from dstadapter_jax.inference.recognizer import DivergedError, Recogniser
+from dstadapter_jax.parallel.signals import Interrupted, StopRequest
+from dstadapter_jax.spotting.recognize import recognise_stream
+from dstadapter_jax.spotting.settings import StreamSettings
+from dstadapter_jax.spotting.sources import PIPE, Frame, read_camera, read_video, until_stopped
+from dstadapter_jax.visualization.explanation_sheet import Explanation, draw_explanations
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
 

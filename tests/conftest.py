@@ -20,12 +20,12 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 import numpy as np
 import pytest
-from clips import write_clip
-from dataset_trees import write_clips
 from ml_collections import ConfigDict
 
 from configs import common
-from dstadapter_jax.train import train_and_evaluate
+from dstadapter_jax.training.loop import train_and_evaluate
+from tests.helpers.clips import write_clip
+from tests.helpers.dataset_trees import write_clips
 from tfds_builders import __main__ as tfds_builders
 from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva

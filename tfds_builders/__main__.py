@@ -21,7 +21,7 @@ import simple_parsing
 import tensorflow_datasets as tfds
 from tensorflow_datasets.scripts.cli import build
 
-from dstadapter_jax.command import main_with_messages
+from dstadapter_jax.cli.main import main_with_messages
 from tfds_builders import clip_examples, datasets
 from tfds_builders.check import command as check
 from tfds_builders.clip_shards import FULL_DISK, LeftOut

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from dstadapter_jax import video
+from dstadapter_jax.data.video import reader as video
 
 FILE_FORMAT = "array_record"  # the format of TFDS that is read and written without TensorFlow
 SHORT_SIDE = 256  # training resizes to it anyway

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from dstadapter_jax import video
+from dstadapter_jax.data.video import reader as video
 from tfds_builders.clip_examples import JPEG_QUALITY, SHORT_SIDE, Clip, encode_clip
 
 DRAFT = ".draft"  # ends the names of files that aren't whole

@@ -19,9 +19,9 @@ import threading
 
 from dstadapter_jax.app.decoder import Decoder
 from dstadapter_jax.app.uploads import KEPT_SECONDS, sweep, temporary_folder
-from dstadapter_jax.clip_file import ClipLimits
-from dstadapter_jax.command import main_with_messages
-from dstadapter_jax.recogniser_arguments import add_arguments, load_recognisers, parse
+from dstadapter_jax.cli.main import main_with_messages
+from dstadapter_jax.data.clips import ClipLimits
+from dstadapter_jax.inference.arguments import add_arguments, load_recognisers, parse
 
 MAX_FRAMES = 3600  # of a clip; a minute at 60 a second
 ALLOWED = (

@@ -16,9 +16,9 @@ from typing import IO
 
 import numpy as np
 
-from dstadapter_jax.clip_file import Clip, ClipLimits, read_clip_file
-from dstadapter_jax.preprocess import PreprocessConfig
-from dstadapter_jax.video import ClipError
+from dstadapter_jax.data.clips import Clip, ClipLimits, read_clip_file
+from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.data.video.reader import ClipError
 
 MEMORY = 3 * 2**30  # bytes; eight frames of 4096x4096 and a decoder's own sixteen take 1 GiB
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import gradio as gr
 import numpy as np
 
-from dstadapter_jax.app.answer import answer_clip, message
 from dstadapter_jax.app.decoder import Decoder
+from dstadapter_jax.app.render import answer_clip, message
 from dstadapter_jax.app.uploads import check_upload, delete_upload
-from dstadapter_jax.clip_file import Clip
-from dstadapter_jax.recogniser import DivergedError, Recogniser
-from dstadapter_jax.video import ClipError
+from dstadapter_jax.data.clips import Clip
+from dstadapter_jax.data.video.reader import ClipError
+from dstadapter_jax.inference.recognizer import DivergedError, Recogniser
 
 logger = logging.getLogger(__name__)
 

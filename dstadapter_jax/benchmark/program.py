@@ -17,19 +17,19 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from dstadapter_jax.benchmark.collectives import collective_bytes
-from dstadapter_jax.benchmark.flops import needed_flops, program_flops
-from dstadapter_jax.model import DSTAdapter, ModelConfig
-from dstadapter_jax.optimizer import make_optimizer, partition
-from dstadapter_jax.preprocess import normalize
-from dstadapter_jax.recogniser import draw_model, make_predict
-from dstadapter_jax.sharding import (
+from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.inference.recognizer import draw_model, make_predict
+from dstadapter_jax.models.dstadapter import DSTAdapter, ModelConfig
+from dstadapter_jax.models.flops import needed_flops, program_flops
+from dstadapter_jax.parallel.mesh import (
     batch_sharding,
     distribute,
     make_mesh,
     parameter_sharding,
     shard_batch,
 )
-from dstadapter_jax.train_step import TrainState, jit_train_step, make_train_step
+from dstadapter_jax.training.optimizer import make_optimizer, partition
+from dstadapter_jax.training.step import TrainState, jit_train_step, make_train_step
 
 MODELS = {"vit_b16": ModelConfig.vit_b16, "vit_l14": ModelConfig.vit_l14}
 NUM_CLASSES = 226

@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs import demo as demo_config
-from dstadapter_jax.clip_dataset import open_dataset
-from dstadapter_jax.command import expanded_path, main_with_messages
+from dstadapter_jax.cli.main import expanded_path, main_with_messages
+from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.demo.picture import draw_pairs
 from dstadapter_jax.demo.signs import REVERSED, SIGNS, render_vocabulary
-from dstadapter_jax.interruption import Interrupted
-from dstadapter_jax.recogniser import preprocess_config
-from dstadapter_jax.results.scores import Scores
-from dstadapter_jax.results.split import SplitResults
-from dstadapter_jax.train import train_and_evaluate
+from dstadapter_jax.evaluation.results import SplitResults
+from dstadapter_jax.evaluation.scores import Scores
+from dstadapter_jax.inference.recognizer import preprocess_config
+from dstadapter_jax.parallel.signals import Interrupted
+from dstadapter_jax.training.loop import train_and_evaluate
 from tfds_builders import __main__ as tfds_builders
 
 logger = logging.getLogger("dstadapter_jax.demo")  # __name__ is "__main__" here

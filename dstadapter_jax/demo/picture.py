@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dstadapter_jax.clip_dataset import ClipDataset
+from dstadapter_jax.data.datasets import ClipDataset
+from dstadapter_jax.data.loader import example_views
+from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.demo.signs import REVERSED
-from dstadapter_jax.input_pipeline import example_views
-from dstadapter_jax.preprocess import PreprocessConfig
-from dstadapter_jax.results.scores import Scores
+from dstadapter_jax.evaluation.scores import Scores
 
 
 def draw_pairs(

@@ -19,13 +19,13 @@ from flax import nnx
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
+from dstadapter_jax.data.preprocess import PreprocessConfig, make_views, normalize
 from dstadapter_jax.demo.figure import Painter, Signer
 from dstadapter_jax.demo.signs import REST
-from dstadapter_jax.model import DSTAdapter
-from dstadapter_jax.model_config import ModelConfig
-from dstadapter_jax.preprocess import PreprocessConfig, make_views, normalize
-from dstadapter_jax.pretrained import dump_weights
-from dstadapter_jax.weight_names import added_to_clip
+from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.models.dstadapter import DSTAdapter
+from dstadapter_jax.pretrained.loading import dump_weights
+from dstadapter_jax.pretrained.names import added_to_clip
 
 PATH = Path(__file__).with_name("backbone.safetensors")
 SEED = 1_000_000  # the demo's clips are drawn from other seeds, and so are its signers

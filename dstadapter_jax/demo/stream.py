@@ -15,16 +15,16 @@ import sys
 import numpy as np
 
 from dstadapter_jax import calibrate
-from dstadapter_jax.command import expanded_path, main_with_messages
+from dstadapter_jax.cli.main import expanded_path, main_with_messages
+from dstadapter_jax.data.video.reader import iter_frames
 from dstadapter_jax.demo.figure import Painter, Signer
 from dstadapter_jax.demo.signs import FPS, REST, SPLITS, write_mp4
-from dstadapter_jax.recogniser import Recogniser
-from dstadapter_jax.stream.composing import GAP_SECONDS, Annotation
-from dstadapter_jax.stream.fitting import count
-from dstadapter_jax.stream.recognising import recognise_stream
-from dstadapter_jax.stream.settings import StreamSettings
-from dstadapter_jax.stream.sources import read_video
-from dstadapter_jax.video import iter_frames
+from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.spotting.fit import count
+from dstadapter_jax.spotting.recognize import recognise_stream
+from dstadapter_jax.spotting.settings import StreamSettings
+from dstadapter_jax.spotting.sources import read_video
+from dstadapter_jax.spotting.synthetic import GAP_SECONDS, Annotation
 
 logger = logging.getLogger("dstadapter_jax.demo.stream")  # __name__ is "__main__" here
 

@@ -9,8 +9,11 @@ onnx       a program for ONNX Runtime and its kin, on servers, phones and in bro
 import argparse
 import sys
 
-from dstadapter_jax.command import main_with_messages
-from dstadapter_jax.export import adapter, onnx_program, push, stablehlo_program
+from dstadapter_jax.cli.main import main_with_messages
+from dstadapter_jax.export import adapter
+from dstadapter_jax.export import hub as push
+from dstadapter_jax.export import onnx as onnx_program
+from dstadapter_jax.export import stablehlo as stablehlo_program
 
 KINDS = {
     "adapter": adapter.main,

@@ -16,21 +16,21 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict
 
-from dstadapter_jax.adapter_fields import SHAREABLE, portable
-from dstadapter_jax.adapter_file import DTYPES, Adapter, write_adapter
-from dstadapter_jax.backbone import Backbone
-from dstadapter_jax.checkpoint import Checkpointer
-from dstadapter_jax.clip_dataset import SPLITS
-from dstadapter_jax.command import expanded_path
+from dstadapter_jax.adapters.file import DTYPES, Adapter, write_adapter
+from dstadapter_jax.adapters.schema import SHAREABLE, portable
+from dstadapter_jax.checkpoints.manager import Checkpointer
+from dstadapter_jax.cli.main import expanded_path
+from dstadapter_jax.data.datasets import SPLITS
 from dstadapter_jax.export.model_card import model_card
-from dstadapter_jax.model import DSTAdapter
-from dstadapter_jax.model_config import ModelConfig
-from dstadapter_jax.optimizer import partition
-from dstadapter_jax.sharding import make_mesh, replicated
-from dstadapter_jax.stream.settings import FILE as STREAM_FILE
-from dstadapter_jax.stream.settings import StreamSettings
-from dstadapter_jax.weight_names import to_reference
-from dstadapter_jax.workdir import write_whole
+from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.models.dstadapter import DSTAdapter
+from dstadapter_jax.parallel.mesh import make_mesh, replicated
+from dstadapter_jax.pretrained.backbone import Backbone
+from dstadapter_jax.pretrained.names import to_reference
+from dstadapter_jax.spotting.settings import FILE as STREAM_FILE
+from dstadapter_jax.spotting.settings import StreamSettings
+from dstadapter_jax.training.optimizer import partition
+from dstadapter_jax.training.workdir import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from dstadapter_jax.adapter_file import Adapter
-from dstadapter_jax.backbone import shipped
+from dstadapter_jax.adapters.file import Adapter
+from dstadapter_jax.pretrained.backbone import shipped
 
 FRACTIONS = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
 

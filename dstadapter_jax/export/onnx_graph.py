@@ -12,10 +12,10 @@ import onnx
 from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 
-from dstadapter_jax.export.contract import INPUT, OUTPUT
-from dstadapter_jax.model import DSTAdapter
-from dstadapter_jax.model_config import ModelConfig
-from dstadapter_jax.preprocess import IMAGE_MEAN, IMAGE_STD
+from dstadapter_jax.data.preprocess import IMAGE_MEAN, IMAGE_STD
+from dstadapter_jax.export.manifest import INPUT, OUTPUT
+from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.models.dstadapter import DSTAdapter
 
 OPSET = 17  # the first with LayerNormalization, of 2022
 

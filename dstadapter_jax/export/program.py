@@ -13,15 +13,15 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from dstadapter_jax.clip_dataset import open_dataset
-from dstadapter_jax.command import expanded_path
-from dstadapter_jax.export.contract import make_contract
-from dstadapter_jax.input_pipeline import example_views
-from dstadapter_jax.model import DSTAdapter
+from dstadapter_jax.cli.main import expanded_path
+from dstadapter_jax.data.datasets import open_dataset
+from dstadapter_jax.data.loader import example_views
+from dstadapter_jax.export.manifest import make_contract
+from dstadapter_jax.inference.arguments import add_arguments, load_recogniser, parse
+from dstadapter_jax.inference.recognizer import Recogniser, view_probabilities
+from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.predict import read_clip
-from dstadapter_jax.recogniser import Recogniser, view_probabilities
-from dstadapter_jax.recogniser_arguments import add_arguments, load_recogniser, parse
-from dstadapter_jax.workdir import drafts
+from dstadapter_jax.training.workdir import drafts
 
 MOST_BYTES = 2**31 - 2**24  # flatbuffers and protocol buffers end at 2 GiB; the rest is structure
 ALLOWED_DIFFERENCE = 1e-5  # of a probability; rounding makes about 1e-7

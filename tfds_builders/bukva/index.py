@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from pathlib import Path, PurePath
 
-from dstadapter_jax.video_file import VIDEO_SUFFIXES
+from dstadapter_jax.data.video.container import VIDEO_SUFFIXES
 from tfds_builders.listing import Listing
 from tfds_builders.sources import SourceError, by_key, unlisted
 

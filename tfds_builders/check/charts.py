@@ -4,7 +4,7 @@ import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 
-from dstadapter_jax.report.markup import tag
+from dstadapter_jax.html.markup import tag
 from tfds_builders.check.report import Counts
 from tfds_builders.listing import SPLITS
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from dstadapter_jax.command import expanded_path
-from dstadapter_jax.report.markup import printable
+from dstadapter_jax.cli.main import expanded_path
+from dstadapter_jax.html.markup import printable
 from tfds_builders import datasets
 from tfds_builders.check import page
 from tfds_builders.check.decoding import check_clips

@@ -5,7 +5,7 @@ import hashlib
 
 from tqdm import tqdm
 
-from dstadapter_jax import video
+from dstadapter_jax.data.video import reader as video
 from tfds_builders.clip_examples import Clip, decode_whole
 from tfds_builders.clip_shards import map_in_threads
 from tfds_builders.listing import Listing

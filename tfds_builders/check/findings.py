@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dstadapter_jax.report.markup import ERROR, LEVELS, NOTE, WARNING, Finding
+from dstadapter_jax.html.markup import ERROR, LEVELS, NOTE, WARNING, Finding
 from tfds_builders.check.report import Report
 
 

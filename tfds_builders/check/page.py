@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from dstadapter_jax.report.markup import (
+from dstadapter_jax.html.markup import (
     Node,
     cut_table,
     details,

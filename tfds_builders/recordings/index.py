@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from dstadapter_jax.video_file import VIDEO_SUFFIXES
+from dstadapter_jax.data.video.container import VIDEO_SUFFIXES
 from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_examples import Clip
 from tfds_builders.sources import SourceError, files_below, shown

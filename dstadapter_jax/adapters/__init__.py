@@ -1,0 +1,1 @@
+"""The adapter file: trained weights and metadata in one safetensors file."""

@@ -1,0 +1,1 @@
+"""What all commands share: entry point, paths, config flags."""

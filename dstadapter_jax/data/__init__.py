@@ -1,0 +1,1 @@
+"""From video files and built datasets to batches of preprocessed clips."""

@@ -1,0 +1,31 @@
+"""What a page on a run's results on a split is made of."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from dstadapter_jax.data.datasets import ClipDataset
+from dstadapter_jax.data.views import Views
+from dstadapter_jax.evaluation.results import SplitResults
+from dstadapter_jax.inference.recognizer import Recogniser
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What there is to report on.
+
+    Attributes:
+        recogniser: That was evaluated.
+        dataset: On which.
+        split: Of it.
+        views: Of each clip.
+        results: Of all clips that count.
+        summary: What `eval_SPLIT.json` holds.
+    """
+
+    recogniser: Recogniser
+    dataset: ClipDataset
+    split: str
+    views: Views
+    results: SplitResults
+    summary: Mapping[str, Any]

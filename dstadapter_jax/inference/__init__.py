@@ -1,0 +1,1 @@
+"""Trained models applied to clips: loading, ranking labels, attribution."""

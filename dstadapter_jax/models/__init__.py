@@ -1,0 +1,1 @@
+"""The network: sizes, layers, DSTAdapter, and which of its parameters are trained."""

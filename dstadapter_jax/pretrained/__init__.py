@@ -1,0 +1,1 @@
+"""Pretrained weights: file formats, parameter names, loading, the frozen backbone."""

@@ -1,0 +1,279 @@
+"""What every weight is called: in the reference, in three published namings of CLIP, and here.
+
+`WEIGHTS` is the one table from the reference's names to the model's parameters. The other namings
+cover CLIP's image tower alone and are written as what differs from the reference's names.
+"""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from dstadapter_jax.models.config import ModelConfig
+
+
+class Layout(NamedTuple):
+    """A lossless change of axes, `load` from the reference's to ours and `dump` back."""
+
+    load: Callable[[np.ndarray], np.ndarray]
+    dump: Callable[[np.ndarray], np.ndarray]
+
+
+def _patches_to_conv(kernel: np.ndarray) -> np.ndarray:
+    side = math.isqrt(len(kernel) // 3)
+    return kernel.reshape(side, side, 3, -1).transpose(3, 2, 0, 1)
+
+
+SAME = Layout(lambda w: w, lambda w: w)
+TRANSPOSED = Layout(lambda w: w.T, lambda w: w.T)  # (out, in) <-> (in, out)
+BATCH_AXIS = Layout(lambda w: w[0], lambda w: w[None])
+# (d, 3, p, p) <-> (p p 3, d): our patches are flattened row by row, colours last.
+PATCHES = Layout(lambda w: w.transpose(2, 3, 1, 0).reshape(-1, len(w)), _patches_to_conv)
+# (c, 1, t, h, w) <-> (t, h, w, c)
+DEPTHWISE = Layout(lambda w: np.moveaxis(w[:, 0], 0, -1), lambda w: np.moveaxis(w, -1, 0)[:, None])
+
+
+class Weight(NamedTuple):
+    """One kind of tensor; `{i}` in `reference` is the layer's number.
+
+    `shape` is the reference's, in the letters of `AXES`. Paths under `blocks` hold layers 0 to L-2
+    stacked; layer L-1 lies under `last_block`. Where there are two paths, the first holds the first
+    third of the reference's first axis (query of query, key, value), the second the rest.
+    """
+
+    reference: str
+    shape: str
+    paths: tuple[str, ...]
+    layout: Layout
+
+
+def _norm(name: str, path: str) -> list[Weight]:
+    return [
+        Weight(f"{name}.weight", "d", (f"{path}/scale",), SAME),
+        Weight(f"{name}.bias", "d", (f"{path}/bias",), SAME),
+    ]
+
+
+def _linear(name: str, shape: str, path: str) -> list[Weight]:
+    return [
+        Weight(f"{name}.weight", shape, (f"{path}/kernel",), TRANSPOSED),
+        Weight(f"{name}.bias", shape.split()[0], (f"{path}/bias",), SAME),
+    ]
+
+
+def _adapter(name: str, kernel: str, path: str) -> list[Weight]:
+    return [
+        *_linear(f"{name}.fc1", "r d", f"{path}/fc1"),
+        Weight(f"{name}.conv.weight", f"r 1 {kernel}", (f"{path}/conv_kernel",), DEPTHWISE),
+        Weight(f"{name}.conv.bias", "r", (f"{path}/conv_bias",), SAME),
+        *_linear(f"{name}.fc2", "d r", f"{path}/fc2"),
+        Weight(f"{name}.caf.fc.0.weight", "r d", (f"{path}/gate/fc1/kernel",), TRANSPOSED),
+        Weight(f"{name}.caf.fc.2.weight", "d r", (f"{path}/gate/fc2/kernel",), TRANSPOSED),
+    ]
+
+
+# Letter of a shape: its size, and what differs in a file of another size.
+AXES: dict[str, tuple[Callable[[ModelConfig], int], str]] = {
+    "d": (lambda cfg: cfg.width, "width (model.width)"),
+    "3d": (lambda cfg: 3 * cfg.width, "width (model.width)"),
+    "4d": (lambda cfg: 4 * cfg.width, "width (model.width)"),
+    "r": (lambda cfg: cfg.bottleneck, "width (model.width)"),
+    "p": (lambda cfg: cfg.patch_size, "patch size (model.patch_size)"),
+    "n": (
+        lambda cfg: 1 + cfg.grid**2,
+        "grid of patches (model.input_resolution)",
+    ),
+    "t": (lambda cfg: cfg.num_frames, "number of frames (model.num_frames)"),
+    "k": (lambda cfg: cfg.num_classes, "class count (model.num_classes)"),
+    "kt": (lambda cfg: cfg.spatial_kernel[0], "kernel (model.spatial_kernel)"),
+    "kh": (lambda cfg: cfg.spatial_kernel[1], "kernel (model.spatial_kernel)"),
+    "kw": (lambda cfg: cfg.spatial_kernel[2], "kernel (model.spatial_kernel)"),
+}
+POSITIONS = "backbone.positional_embedding"
+_BLOCK = "backbone.transformer.resblocks.{i}"
+
+WEIGHTS: tuple[Weight, ...] = (
+    Weight("backbone.class_embedding", "d", ("class_embedding",), SAME),
+    Weight(POSITIONS, "n d", ("positional_embedding",), SAME),
+    Weight("backbone.temporal_embedding", "1 t d", ("temporal_embedding",), BATCH_AXIS),
+    Weight("backbone.conv1.weight", "d 3 p p", ("patch_embed/kernel",), PATCHES),
+    *_norm("backbone.ln_pre", "ln_pre"),
+    Weight(
+        f"{_BLOCK}.attn.in_proj_weight",
+        "3d d",
+        ("blocks/attn/query/kernel", "blocks/attn/key_value/kernel"),
+        TRANSPOSED,
+    ),
+    Weight(
+        f"{_BLOCK}.attn.in_proj_bias",
+        "3d",
+        ("blocks/attn/query/bias", "blocks/attn/key_value/bias"),
+        SAME,
+    ),
+    *_linear(f"{_BLOCK}.attn.out_proj", "d d", "blocks/attn/out"),
+    *_norm(f"{_BLOCK}.ln_1", "blocks/ln_1"),
+    *_linear(f"{_BLOCK}.mlp.c_fc", "4d d", "blocks/mlp/fc1"),
+    *_linear(f"{_BLOCK}.mlp.c_proj", "d 4d", "blocks/mlp/fc2"),
+    *_norm(f"{_BLOCK}.ln_2", "blocks/ln_2"),
+    *_adapter(f"{_BLOCK}.t_adapter", "3 1 1", "blocks/t_adapter"),
+    *_adapter(f"{_BLOCK}.s_adapter", "kt kh kw", "blocks/s_adapter"),
+    *_norm("backbone.ln_post", "ln_post"),
+    *_linear("cls_head.fc_cls", "k d", "head"),
+)
+
+_ADDED = re.compile(r"^cls_head\.|(^|\.)temporal_embedding$|\.[ts]_adapter\.")
+
+
+def added_to_clip(name: str) -> bool:
+    """Whether a name is of an adapter, the temporal embedding or the classifier."""
+    return _ADDED.search(name) is not None
+
+
+def reference_axes(cfg: ModelConfig) -> dict[str, tuple[str, ...]]:
+    """Every reference name of a model, in its order, with its shape in the letters of `AXES`."""
+    return {
+        weight.reference.format(i=i): tuple(weight.shape.split())
+        for in_block, weights in itertools.groupby(WEIGHTS, lambda w: "{i}" in w.reference)
+        for i, weight in itertools.product(range(cfg.layers if in_block else 1), weights)
+    }
+
+
+def axis_size(axis: str, cfg: ModelConfig) -> int:
+    """Length of an axis, a letter of `AXES` or a plain number."""
+    return AXES[axis][0](cfg) if axis in AXES else int(axis)
+
+
+def _split(weight: Weight, array: np.ndarray) -> dict[str, np.ndarray]:
+    parts = np.split(array, [len(array) // 3]) if len(weight.paths) == 2 else [array]
+    return {path: weight.layout.load(part) for path, part in zip(weight.paths, parts, strict=True)}
+
+
+def _join(weight: Weight, arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([weight.layout.dump(array) for array in arrays])
+
+
+def _last_block(path: str) -> str:
+    return f"last_block{path.removeprefix('blocks')}"
+
+
+def to_ours(reference: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
+    """Converts reference arrays to ours, path -> array; names that are absent stay absent."""
+    ours: dict[str, np.ndarray] = {}
+    for weight in WEIGHTS:
+        if weight.reference.format(i=0) not in reference:
+            continue
+        if "{i}" not in weight.reference:
+            ours |= _split(weight, reference[weight.reference])
+            continue
+        layers = [
+            _split(weight, reference[weight.reference.format(i=i)]) for i in range(cfg.layers)
+        ]
+        for path in weight.paths:
+            stacked = np.stack([layer[path] for layer in layers])
+            ours[path] = stacked[:-1]
+            ours[_last_block(path)] = stacked[-1]
+    return ours
+
+
+def to_reference(ours: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
+    """The inverse of `to_ours`, bit for bit."""
+    reference = {}
+    for weight in WEIGHTS:
+        if weight.paths[0] not in ours:
+            continue
+        arrays = [ours[path] for path in weight.paths]
+        if "{i}" not in weight.reference:
+            reference[weight.reference] = _join(weight, arrays)
+            continue
+        last = [ours[_last_block(path)] for path in weight.paths]
+        for i in range(cfg.layers):
+            layer = last if i == cfg.layers - 1 else [array[i] for array in arrays]
+            reference[weight.reference.format(i=i)] = _join(weight, layer)
+    return {name: reference[name] for name in reference_axes(cfg) if name in reference}
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """A naming of CLIP's image tower, as what differs from the reference's."""
+
+    title: str
+    prefix: str  # in the place of the reference's `backbone.`
+    ignored: str  # pattern of whole names that have no place in the model
+    renames: tuple[tuple[str, str], ...] = ()  # reference -> here
+
+    def sources(self, reference: str) -> tuple[str, ...]:
+        """This naming's tensors for a reference name, to be joined along the first axis."""
+        name = reference.removeprefix("backbone.")
+        if name == reference:
+            return (reference,)  # the classifier, which only the reference has
+        for old, new in self.renames:
+            name = name.replace(old, new)
+        parts = "qkv" if "{qkv}" in name else ("",)
+        return tuple(self.prefix + name.replace("{qkv}", part) for part in parts)
+
+
+_HUGGING_FACE = (
+    ("class_embedding", "embeddings.class_embedding"),
+    ("positional_embedding", "embeddings.position_embedding.weight"),
+    ("conv1.weight", "embeddings.patch_embedding.weight"),
+    ("ln_pre.", "pre_layrnorm."),  # sic
+    ("ln_post.", "post_layernorm."),
+    ("transformer.resblocks.", "encoder.layers."),
+    (".ln_1.", ".layer_norm1."),
+    (".ln_2.", ".layer_norm2."),
+    (".attn.in_proj_", ".self_attn.{qkv}_proj."),
+    (".attn.out_proj.", ".self_attn.out_proj."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
+)
+_TIMM = (
+    ("class_embedding", "cls_token"),
+    ("positional_embedding", "pos_embed"),
+    ("conv1.weight", "patch_embed.proj.weight"),
+    ("ln_pre.", "norm_pre."),
+    ("ln_post.", "norm."),
+    ("transformer.resblocks.", "blocks."),
+    (".ln_1.", ".norm1."),
+    (".ln_2.", ".norm2."),
+    (".attn.in_proj_", ".attn.qkv."),
+    (".attn.out_proj.", ".attn.proj."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
+)
+# The text tower, both projections, and what OpenAI's TorchScript archives and files of open_clip
+# hold beside the towers.
+_OPENAI_REST = (
+    r"visual\.proj|(transformer|token_embedding|ln_final)\..*|positional_embedding"
+    r"|text_projection|logit_scale|input_resolution|context_length|vocab_size"
+)
+_HUGGING_FACE_REST = (
+    r"(vision_model\.)?embeddings\.position_ids|text_model\..*|(visual|text)_projection\.weight"
+    r"|logit_scale"
+)
+
+NAMINGS: tuple[Naming, ...] = (
+    Naming("reference", "backbone.", ignored=r"(?!)"),
+    Naming("OpenAI CLIP", "visual.", ignored=_OPENAI_REST),
+    Naming("OpenAI CLIP", "", ignored="proj"),
+    # Files written by transformers up to 4 carry the prefix, later ones of the vision tower do not.
+    Naming("Hugging Face CLIP", "vision_model.", _HUGGING_FACE_REST, _HUGGING_FACE),
+    Naming("Hugging Face CLIP", "", _HUGGING_FACE_REST, _HUGGING_FACE),
+    Naming("timm", "", r"head\..*", _TIMM),
+)
+
+
+def find_naming(names: Iterable[str]) -> Naming | None:
+    """The naming that most of the names outside the blocks follow; None if none follows any."""
+    present = set(names)
+    outside = [
+        weight.reference
+        for weight in WEIGHTS
+        if "{i}" not in weight.reference and not added_to_clip(weight.reference)
+    ]
+    counts = [sum(present.issuperset(n.sources(name)) for name in outside) for n in NAMINGS]
+    best = counts.index(max(counts))  # the first, should a text tower's names tie
+    return NAMINGS[best] if counts[best] else None

@@ -1,0 +1,1 @@
+"""Training: trainer, loop, step, optimizer, resuming, logging."""

@@ -1,0 +1,1 @@
+"""Pictures of clips: contact sheets, film strips, explanations."""

@@ -1,0 +1,193 @@
+"""Draws why clips are taken for their labels: frames under heat, each frame's vote, the gates."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from dstadapter_jax.inference.attribution import Attribution
+from dstadapter_jax.visualization.contact_sheet import (
+    GAP,
+    GREY,
+    INK,
+    LEAST_TILE,
+    ROW_GAP,
+    blank,
+    captions,
+    layout,
+    line,
+    save_sheet,
+    strip,
+)
+
+FOR, AGAINST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion: apart to every eye
+HEAT = matplotlib.colormaps["inferno"]  # as light as the value is high, so readable in grey too
+DPI = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """A clip and why it is taken for its label.
+
+    Attributes:
+        label: What it is taken for, in large letters.
+        details: What else there is to say, in small ones.
+        frame_captions: `T` of them, written below the frames.
+        view: `(T, R, R, 3)` uint8, the view that was explained.
+        attribution: Of this view alone.
+        against: What the label was compared with.
+    """
+
+    label: str
+    details: str
+    frame_captions: Sequence[str]
+    view: np.ndarray
+    attribution: Attribution
+    against: str = "the mean of all labels"
+
+
+def heat(view: np.ndarray, patches: np.ndarray) -> np.ndarray:
+    """Frames in grey, coloured by the relevance of their patches, one scale for all frames.
+
+    Args:
+        view: `(T, R, R, 3)` uint8.
+        patches: `(T, h, w)` from 0; the largest is brightest.
+
+    Returns:
+        `(T, R, R, 3)` uint8.
+    """
+    size = view.shape[1:3]
+    smooth = [cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in patches]
+    return _heated(view.mean(axis=-1), np.clip(np.stack(smooth) / patches.max(), 0, 1))
+
+
+def _heated(grey: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Grey values of 0-255, `(...)`, under heat of 0-1: `(..., 3)` uint8."""
+    opacity = (0.25 + 0.6 * share)[..., None]
+    mixed = (1 - opacity) * grey[..., None] + opacity * 255 * HEAT(share)[..., :3]
+    return mixed.round().astype(np.uint8)
+
+
+def draw_explanations(path: pathlib.Path, explanations: Sequence[Explanation]) -> None:
+    """Draws a PNG file, one clip below the other; its folder is made if need be.
+
+    Args:
+        path: Of the file.
+        explanations: At least one, all of one number and size of frames.
+    """
+    blocks = []
+    for explanation in explanations:
+        parts = explanation_blocks(explanation)
+        blocks += [*parts, blank(ROW_GAP, parts[0].shape[1])]
+    save_sheet(path, blocks[:-1])
+
+
+def explanation_blocks(explanation: Explanation) -> list[np.ndarray]:
+    """The parts of one clip's picture, `(h, width, 3)` uint8, from top to bottom."""
+    view, attribution = explanation.view, explanation.attribution
+    scale, step, width = layout(*view.shape[:2])
+    (votes,), (patches,) = attribution.votes, attribution.patches
+    # Heat has no pixels of its own: smooth on the enlarged frames.
+    large = view.repeat(scale, axis=1).repeat(scale, axis=2)
+    told = "What each frame adds to this label's logit over"
+    told += f" {explanation.against}: {votes.sum():+.2f} in all"
+    return [
+        line(explanation.label, 19, width, bold=True),
+        line(explanation.details, 13, width, GREY),
+        blank(GAP, width),
+        strip(view, scale, width),
+        strip(heat(large, patches), 1, width),
+        captions(explanation.frame_captions, step, width),
+        blank(GAP, width),
+        line(told, 12, width),
+        _draw_votes(votes, step, width),
+        blank(2 * GAP, width),
+        _draw_panels(attribution, width),
+    ]
+
+
+def _draw_votes(votes: np.ndarray, step: int, width: int) -> np.ndarray:
+    """A bar below the middle of each frame."""
+    figure = _figure(width, 80)
+    axes = figure.add_axes((0, 0.02, 1, 0.96))
+    middles = np.arange(len(votes)) * step + (step - GAP) / 2
+    bars = axes.bar(middles, votes, LEAST_TILE / 2, color=np.where(votes < 0, AGAINST, FOR))
+    axes.bar_label(bars, [f"{vote:+.2f}" for vote in votes], padding=2, fontsize=8, color=INK)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.set_xlim(0, width)
+    axes.margins(y=0.3)
+    axes.axis("off")
+    return _pixels(figure)
+
+
+def _draw_panels(attribution: Attribution, width: int) -> np.ndarray:
+    """The heat's scale, the gates and what is taken from other frames, side by side."""
+    figure = _figure(width, 150)
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0, h_pad=0, wspace=0.1))
+    scale, gates, borrowed = figure.subplots(1, 3, width_ratios=(1, 2, 2))
+    _draw_scale(scale, attribution)
+    _draw_gates(gates, attribution)
+    layers = np.arange(1, attribution.borrowed.shape[1] + 1)
+    borrowed.bar(layers, 100 * attribution.borrowed[0], 0.5, color=FOR)
+    _label(borrowed, "Taken from the frames before and after, %", "layer")
+    return _pixels(figure)
+
+
+def _draw_scale(axes: Axes, attribution: Attribution) -> None:
+    ramp = np.linspace(0, 1, 256)[None]
+    extent = (0, float(attribution.patches.max()) * attribution.patches.size, 0, 1)
+    axes.imshow(_heated(np.full_like(ramp, 128), ramp), extent=extent, aspect="auto")
+    _label(axes, "Relevance of a patch", "times the average patch's")
+    axes.set(yticks=(), box_aspect=0.12, anchor="NW")
+
+
+def _draw_gates(axes: Axes, attribution: Attribution) -> None:
+    """Least, quartiles and greatest of each layer's gates."""
+    for name, (gates,), colour, offset in (
+        ("temporal", attribution.temporal_gates, FOR, -0.18),
+        ("spatial", attribution.spatial_gates, AGAINST, 0.18),
+    ):
+        axes.boxplot(
+            list(gates),
+            positions=np.arange(1, len(gates) + 1) + offset,
+            widths=0.28,
+            whis=(0, 100),
+            manage_ticks=False,
+            patch_artist=True,
+            label=name,
+            boxprops={"facecolor": colour, "edgecolor": colour},
+            medianprops={"color": INK},
+            whiskerprops={"color": colour},
+            capprops={"color": colour},
+        )
+    _label(axes, "Gates of the adapters", "layer")
+    axes.set(ylim=(-0.04, 1.04), yticks=(0, 0.5, 1))
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.96))
+
+
+def _label(axes: Axes, title: str, xlabel: str) -> None:
+    axes.set_title(title, fontsize=9, loc="left", color=INK)
+    axes.set_xlabel(xlabel, fontsize=8, color=GREY)
+    axes.tick_params(labelsize=8, colors=GREY, length=0)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[:].set_visible(False)
+
+
+def _figure(width: int, height: int) -> Figure:
+    """A figure of a size in pixels, which Matplotlib finds by rounding inches down."""
+    return Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

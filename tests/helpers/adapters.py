@@ -1,0 +1,85 @@
+"""Towers, runs and adapter files for the tests, of weights drawn at random: nothing is trained."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from safetensors.numpy import save_file
+
+from dstadapter_jax import ModelConfig, dump_weights
+from dstadapter_jax.adapters.file import Adapter, write_adapter
+from dstadapter_jax.checkpoints.manager import Checkpointer
+from dstadapter_jax.inference.recognizer import draw_model
+from dstadapter_jax.pretrained.backbone import Backbone
+from dstadapter_jax.pretrained.formats import file_sha256
+from dstadapter_jax.pretrained.names import added_to_clip
+from dstadapter_jax.training.trainer import Run
+
+SIZES = {"input_resolution": 32, "num_frames": 4, "patch_size": 8, "width": 32, "layers": 2}
+SIZES |= {"heads": 2}
+
+
+def write_tower(path: pathlib.Path, sizes: dict[str, Any], seed: int = 0) -> pathlib.Path:
+    """A backbone file of these sizes, under the reference's names."""
+    weights = dump_weights(draw_model(ModelConfig(num_classes=1, **sizes), seed)).items()
+    save_file({name: array for name, array in weights if not added_to_clip(name)}, path)
+    return path
+
+
+def save_run(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
+    """A run of one checkpoint, at step 0, with noise on all that would have been trained."""
+    run = Run(config, workdir)
+    rng = np.random.default_rng(0)
+    noisy = jax.tree.map(
+        lambda w: jax.device_put(np.asarray(w) + noise(rng, w.shape), w.sharding),
+        run.state.trainable,
+    )
+    run.state = run.state._replace(trainable=noisy)
+    with Checkpointer(workdir) as checkpoints:
+        run.save(checkpoints, {"val_top1": 0.5, "val_top5": 1.0, "val_mean_class_accuracy": 0.25})
+    run.close()
+    return workdir
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.normal(0, 0.2, shape).astype(np.float32)
+
+
+def draw_adapter(
+    tower: pathlib.Path, classes: int, seed: int, tune: str = "adapter", **sizes: Any
+) -> tuple[Adapter, dict[str, np.ndarray]]:
+    """What an adapter file of a tower of `SIZES` says and holds."""
+    model = {"num_classes": classes, **SIZES, "dropout": 0.5, "dtype": "float32"} | sizes
+    model |= {"remat": "selective", "spatial_kernel": [1, 1, 1]}
+    preprocess = {"randaugment_layers": 4, "randaugment_magnitude": 7, "crop_area": [0.08, 1.0]}
+    adapter = Adapter(
+        label_names=tuple(f"{seed}-{label}" for label in range(classes)),
+        config={
+            "model": model,
+            "preprocess": preprocess | {"flip_probability": 0.5},
+            "tune": tune,
+            "resize_positions": False,
+            "data": {"name": "recordings/frames", "decoder": "pyav"},
+        },
+        backbone=Backbone("tower.safetensors", "", file_sha256(tower)),
+        step=seed,
+    )
+    rng = np.random.default_rng(seed)
+    return adapter, {name: noise(rng, shape) for name, shape in adapter.shapes.items()}
+
+
+def write_drawn(path: pathlib.Path, *arguments: Any, **changes: Any) -> pathlib.Path:
+    """Writes what `draw_adapter` draws."""
+    write_adapter(path, *draw_adapter(*arguments, **changes))
+    return path
+
+
+def write_diverged(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """An adapter file of finite weights whose products aren't, and its tower."""
+    tower = write_tower(folder / "tower.safetensors", SIZES)
+    adapter, weights = draw_adapter(tower, 3, seed=0)
+    blown_up = {name: array * np.float32(1e38) for name, array in weights.items()}
+    write_adapter(folder / "diverged.safetensors", adapter, blown_up)
+    return folder / "diverged.safetensors", tower

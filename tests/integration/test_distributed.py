@@ -1,0 +1,254 @@
+"""One run by two processes with two CPU devices each, over the loopback device."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from dstadapter_jax.parallel.hosts import join_hosts
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def command(config, tmp_path) -> list[str]:
+    """Of a run of 96 steps, each of four clips, one a device."""
+    config.batch_size, config.num_epochs, config.validate_every_epochs = 1, 16, 8
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n\n"
+        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
+    )
+    return [sys.executable, str(ROOT / "launch.py"), "--config", str(path)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def start(command: list[str], devices: int, **environment: str) -> subprocess.Popen:
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return subprocess.Popen(
+        command,
+        env=os.environ | flags | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def end(process: subprocess.Popen, within: float) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=within)
+    return process.returncode, out, err
+
+
+@contextlib.contextmanager
+def pair(
+    command: list[str] | list[list[str]], workdir: pathlib.Path, *, slurm: bool = False
+) -> Iterator[list]:
+    """Both processes, told of each other by flags or as by SLURM; none is left behind."""
+    port = free_port()
+    if slurm:
+        step = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+        step["JAX_COORDINATOR_PORT"] = str(port)
+        tasks = [step | {"SLURM_PROCID": i, "SLURM_LOCALID": i} for i in "01"]
+        flags: list[list[str]] = [[], []]
+    else:
+        tasks = [{}, {}]
+        shared = ["--coordinator", f"localhost:{port}", "--num_processes", "2", "--process_id"]
+        flags = [[*shared, i] for i in "01"]
+    commands = command if isinstance(command[0], list) else [command] * 2
+    processes = [
+        start([*commands[i], "--workdir", str(workdir), *flags[i]], 2, **tasks[i]) for i in range(2)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def wait_for_progress(workdir: pathlib.Path, processes: list[subprocess.Popen]) -> None:
+    """Until steps were done and saved since the last time."""
+    checkpoints, log = workdir / "checkpoints", workdir / "metrics.jsonl"
+
+    def newest() -> int:
+        folders = checkpoints.iterdir() if checkpoints.exists() else []
+        return max((int(path.name) for path in folders if path.name.isdecimal()), default=0)
+
+    before, until = newest(), time.monotonic() + 120
+    while newest() == before or not log.exists():
+        assert all(process.poll() is None for process in processes), end(processes[0], 60)
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tmp_path):
+    alone = end(start([*command, "--workdir", str(tmp_path / "alone")], 4), 300)
+    assert alone[0] == 0, alone[2]
+    workdir = tmp_path / "pair"
+
+    # A signal to either stops both, at the same step.
+    with pair(command, workdir) as processes:
+        wait_for_progress(workdir, processes)
+        processes[1].send_signal(signal.SIGTERM)
+        (status, _, first), (other_status, _, second) = (end(p, 120) for p in processes)
+        assert (status, other_status) == (0, 0), first + second
+        assert first.splitlines()[-1] == second.splitlines()[-1]
+        assert "stopped by SIGTERM after step" in first
+
+    # Killed, or alive and silent, so that the other hangs in a collective: that ends with a message
+    # within a minute, whoever it is.
+    for victim, signum, slurm in (
+        (1, "SIGKILL", False),
+        (0, "SIGKILL", True),
+        (1, "SIGSTOP", True),
+    ):
+        with pair(command, workdir, slurm=slurm) as processes:
+            wait_for_progress(workdir, processes)
+            processes[victim].send_signal(signal.Signals[signum])
+            status, out, err = end(processes[1 - victim], 60)
+            assert status == 1, err
+            assert "Start all of them again with the same commands" in err, err
+            assert "Traceback" not in err
+            assert '"top1"' not in out
+
+    with pair(command, workdir) as processes:
+        (status, out, err), (other_status, other_out, other_err) = (end(p, 300) for p in processes)
+        assert (status, other_status) == (0, 0), err + other_err
+        assert "going on from step" in err
+        results = [json.loads(text.splitlines()[-1]) for text in (out, alone[1])]
+        # Made of the probabilities themselves, which differ by rounding as those below.
+        errors = [result.pop("expected_calibration_error") for result in results]
+        assert errors[0] == pytest.approx(errors[1], rel=0, abs=1e-5)
+        assert results[0] == results[1]
+        assert '"top1"' not in other_out  # one result, not two
+        assert other_err == ""
+
+    found, expected = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("pair", "alone")
+    )
+    assert [row["step"] for row in found] == [row["step"] for row in expected]
+    for key in ("loss", "val_top1", "val_mean_class_accuracy"):
+        values = [[row[key] for row in rows if key in row] for rows in (found, expected)]
+        # Gradients of four devices are summed in another order where they come from two processes.
+        np.testing.assert_allclose(*values, rtol=0, atol=1e-5, err_msg=key)
+    scores = [np.load(tmp_path / name / "scores_test.npz") for name in ("pair", "alone")]
+    for name in ("labels", "ids", "signers"):
+        np.testing.assert_array_equal(scores[0][name], scores[1][name])
+    np.testing.assert_allclose(*(s["probabilities"] for s in scores), rtol=0, atol=1e-5)
+
+
+# Launches with what follows on a machine whose disk gives other bytes than were written.
+ON_A_BAD_DISK = """
+import runpy
+from dstadapter_jax import checkpoint
+sums = checkpoint.checksum_arrays
+checkpoint.checksum_arrays = lambda tree: {name: ~crc for name, crc in sums(tree).items()}
+runpy.run_path("launch.py", run_name="__main__")
+"""
+
+
+def test_a_process_that_alone_cannot_read_the_checkpoint_does_not_go_on(command, run_dir, tmp_path):
+    workdir = shutil.copytree(run_dir, tmp_path / "run")
+    command += ["--config.num_epochs=4", "--config.validate_every_epochs=2"]
+    on_a_bad_disk = [command[0], "-c", ON_A_BAD_DISK, *command[2:]]
+    with pair([command, on_a_bad_disk], workdir) as processes:
+        status, _, err = end(processes[1], 120)
+    assert status == 1, err
+    assert re.search(r"reading step 24 from .* once .*/checkpoints/24 is moved elsewhere", err)
+    assert (workdir / "checkpoints/24").exists()
+
+
+def test_processes_asked_for_different_runs_end_before_they_begin(command, tmp_path):
+    asked = [[*command, "--config.num_epochs=16"], [*command, "--config.optimizer.learning_rate=1"]]
+    asked[1] += ["--config.num_epochs=17", "--config.data.num_threads=1"]
+    with pair(asked, tmp_path / "run") as processes:
+        ended = [end(process, 120) for process in processes]
+    for status, _, err in ended:
+        assert status == 1, err
+        assert "learning_rate: 0.001 for process 0, 1.0 for process 1" in err, err
+        assert "num_epochs: 16 for process 0, 17 for process 1" in err
+        assert "num_threads" not in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_flags_that_go_together(command, tmp_path):
+    alone = ["--workdir", str(tmp_path / "run"), "--num_processes", "2"]
+    status, _, err = end(start([*command, *alone], 1), 60)
+    assert status == 1
+    assert "--coordinator HOST:PORT, --num_processes and --process_id go together" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("localhost:1", None, None), "--num_processes and --process_id go together"),
+        ((None, None, 0), "--num_processes and --process_id go together"),
+        (("localhost", 2, 0), r"--coordinator: expected HOST:PORT .* found 'localhost'"),
+        ((":1234", 2, 0), r"--coordinator: expected HOST:PORT"),
+        (("localhost:65536", 2, 0), r"a port of 1 to 65535, found 'localhost:65536'"),
+        (("localhost:1234", 2, 2), r"--process_id: expected 0 to 1, found 2"),
+    ],
+)
+def test_addresses_that_are_none_are_refused_at_once(given, message):
+    with pytest.raises(ValueError, match=message):
+        join_hosts(*given)
+
+
+# Shared ports are gRPC's way: whoever asks for one in the same way gets it, too.
+@pytest.mark.parametrize(("host", "shared"), [("localhost", False), ("", True)])
+def test_a_port_that_another_program_has_is_named(host, shared):
+    with socket.create_server((host, 0), reuse_port=shared) as taken:
+        port = taken.getsockname()[1]
+        message = rf"--coordinator localhost:{port}: .* on port {port}: Address already in use\."
+        with pytest.raises(ValueError, match=message):
+            join_hosts(f"localhost:{port}", 2, 0)
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "jax.errors.JaxRuntimeError"])
+def test_what_a_dead_process_broke_off_is_told_with_what_to_do(kind):
+    broken_off = f"""
+import jax
+from dstadapter_jax.cli.main import main_with_messages
+from dstadapter_jax.parallel.hosts import join_hosts
+def main(_):
+    join_hosts("localhost:{free_port()}", 1, 0)
+    raise {kind}("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
+main_with_messages(main)
+"""
+    status, _, err = end(start([sys.executable, "-c", broken_off], 1), 60)
+    assert status == 1
+    assert re.search(r"error: UNKNOWN: Gloo all-reduce .*\nIf another process .* has died", err)
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_processes_that_never_come_are_told_of(process):
+    few_seconds = "from dstadapter_jax.parallel import hosts; hosts.JOIN_SECONDS = 2;"
+    few_seconds += "distributed.SILENCE_SECONDS = 1;"
+    join = f"distributed.join_hosts('localhost:{free_port()}', 2, {process})"
+    status, _, err = end(start([sys.executable, "-c", few_seconds + join], 1), 60)
+    assert status == 1
+    assert "waiting for the run's other processes to start" in err
+    assert err.splitlines()[-1].startswith("error: the processes of the run can't be joined.")
+    assert "Traceback" not in err

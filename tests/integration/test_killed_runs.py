@@ -1,0 +1,142 @@
+"""Short runs of the demo, killed at moments drawn at random, end as if nobody had killed them."""
+
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pytest
+from test_run_log import scalars
+from test_train import log_of, trainable_of
+
+from configs import demo
+from dstadapter_jax.checkpoints.manager import Checkpointer
+from dstadapter_jax.demo.__main__ import make_data
+
+ROOT = pathlib.Path(__file__).parents[2]
+EPOCHS, STEPS_PER_EPOCH = 6, 18
+FIELDS = {"num_epochs": EPOCHS, "log_every_steps": 3, "validate_every_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory) -> list[str]:
+    """What trains on the demo's data; the workdir is still to be added."""
+    data = make_data(tmp_path_factory.mktemp("demo"), seed=0)
+    fields = [f"--config.{name}={value}" for name, value in FIELDS.items()]
+    config = ["--config", "configs/demo.py", f"--config.data.dir={data}"]
+    return [sys.executable, "launch.py", *config, *fields, "--workdir"]
+
+
+def finish(command: list[str], workdir: pathlib.Path) -> None:
+    result = subprocess.run(
+        [*command, workdir], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def unbroken(command, tmp_path_factory) -> pathlib.Path:
+    workdir = tmp_path_factory.mktemp("unbroken")
+    finish(command, workdir)
+    return workdir
+
+
+def logged_step(workdir: pathlib.Path) -> int:
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return json.loads(lines[-1])["step"] if lines else -1
+
+
+def opened(workdir: pathlib.Path) -> int:
+    """When the log was last opened: each start of the run replaces the file."""
+    path = workdir / "metrics.jsonl"
+    return path.stat().st_ino if path.exists() else 0
+
+
+def saving(workdir: pathlib.Path) -> bool:
+    return any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"))
+
+
+def validating(workdir: pathlib.Path) -> bool:
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().split("\n")[:-1]
+    return logged_step(workdir) % STEPS_PER_EPOCH == 0 and "loss" in lines[-1]
+
+
+def evaluating(workdir: pathlib.Path) -> bool:
+    return (workdir / "curves.png").exists()
+
+
+AIMS: dict[str, Callable[[pathlib.Path], bool]] = {
+    "anywhere": lambda _: True,
+    "saving": saving,
+    "validating": validating,
+    "evaluating": evaluating,
+}
+
+
+def moments(rng: random.Random, aims: list[str]) -> list[tuple[int, str, float]]:
+    """Steps from which on to look for what is aimed at, and seconds to wait when it is seen."""
+    last = (EPOCHS - 1) * STEPS_PER_EPOCH
+    steps = sorted(rng.randrange(last) for _ in aims)
+    return [(step, aim, rng.uniform(0, 0.05)) for step, aim in zip(steps, aims, strict=True)]
+
+
+def start_and_kill(
+    command: list[str], workdir: pathlib.Path, moment: tuple[int, str, float], signum: int
+) -> int:
+    step, aim, delay = moment
+    before = opened(workdir)
+    with subprocess.Popen(
+        [*command, workdir], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as child:
+        while opened(workdir) == before or logged_step(workdir) < step or not AIMS[aim](workdir):
+            assert child.poll() is None, f"it ended before {moment}: {child.stderr.read()}"
+            time.sleep(0.0005)
+        time.sleep(delay)
+        child.send_signal(signum)
+        assert "Traceback" not in child.stderr.read()
+    return child.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signum", "status", "kills"),
+    [(signal.SIGKILL, -signal.SIGKILL, 9), (signal.SIGTERM, 0, 4)],
+    ids=["SIGKILL", "SIGTERM"],
+)
+def test_however_often_killed_it_ends_bit_for_bit_the_same(
+    command, unbroken, tmp_path, signum, status, kills
+):
+    rng = random.Random(int(signum))
+    aims = [("saving", "anywhere", "validating")[n % 3] for n in range(kills)]
+    rng.shuffle(aims)
+    for moment in [*moments(rng, aims), (0, "evaluating", rng.uniform(0, 0.05))]:
+        assert start_and_kill(command, tmp_path, moment, signum) == status, moment
+    finish(command, tmp_path)
+
+    assert log_of(tmp_path) == log_of(unbroken)
+    steps = [row["step"] for row in log_of(tmp_path) if "loss" in row]
+    assert steps == list(range(3, EPOCHS * STEPS_PER_EPOCH + 1, 3))
+    results = [json.loads((run / "eval_test.json").read_text()) for run in (tmp_path, unbroken)]
+    assert results[0] == results[1]
+    scores = [np.load(run / "scores_test.npz") for run in (tmp_path, unbroken)]
+    np.testing.assert_array_equal(scores[0]["probabilities"], scores[1]["probabilities"])
+    for name in ("loss", "learning_rate", "val_top1"):
+        assert scalars(tmp_path / "tensorboard")[name] == scalars(unbroken / "tensorboard")[name]
+    config = demo.get_config()
+    for which in ("best", "last"):
+        with Checkpointer(tmp_path, read_only=True) as ours, Checkpointer(unbroken) as theirs:
+            step = theirs.find_step(which)
+            assert ours.find_step(which) == step
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            trainable_of(tmp_path, config, step),
+            trainable_of(unbroken, config, step),
+        )

@@ -1,0 +1,149 @@
+"""Clips that a dataset lacks count as wrong: figures by hand, on datasets that are really built."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dstadapter_jax.data.datasets import open_dataset
+from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.evaluate import evaluate
+from dstadapter_jax.evaluation.results import LeftOut, SplitResults
+from dstadapter_jax.evaluation.scores import score_split
+from dstadapter_jax.inference.recognizer import Recogniser, draw_model
+from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.pretrained.backbone import Backbone
+from dstadapter_jax.training.trainer import Run
+from tests.conftest import tiny_config
+from tests.helpers.clips import barcoded_frames, write_clip
+from tfds_builders import __main__ as command
+from tfds_builders.include import index as include
+
+# Labels by split; the first clip of each has no file, the last one's is damaged.
+LABELS = {
+    "train": [5, 1, 1, 2, 2, 4],
+    "validation": [7, 0, 3, 6],
+    "test": [0, 0, 0, 3, 9, 2],
+}
+SIGNERS = {"train": 0, "validation": 1, "test": 6}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    source, out = tmp_path_factory.mktemp("AUTSL"), tmp_path_factory.mktemp("data")
+    clip = source / "clip.mp4"
+    write_clip(clip, barcoded_frames(5, 64, 64), codec="mpeg4")
+    content = clip.read_bytes()
+    clip.unlink()
+    for split, labels in LABELS.items():
+        names = [f"signer{SIGNERS[split]}_sample{i}" for i in range(1, len(labels) + 1)]
+        rows = [f"{name},{label}" for name, label in zip(names, labels, strict=True)]
+        (source / f"{split}_labels.csv").write_text("\r\n".join(rows))
+        for name in names[1:]:
+            damaged = name == names[-1]
+            (source / f"{name}_color.mp4").write_bytes(content[: 300 if damaged else None])
+    arguments = ["--manual_dir", str(source), "--data_dir", str(out), "--max_missing", "0.5"]
+    assert command.main(["autsl/rgb", *arguments]) == 0
+    return out
+
+
+def in_order(name, data_dir):
+    """A model of no eyes: label 0 before label 1 before label 2, whatever the clip."""
+    dataset = open_dataset(name, str(data_dir))
+    classes = len(dataset.label_names)
+    config = tiny_config(data_dir)
+    config.data.name = name
+    config.model.num_classes = classes
+    return Recogniser(
+        probabilities=lambda clips: np.tile(np.arange(classes, 0, -1.0), (len(clips), 1)),
+        model=draw_model(ModelConfig(**config.model), seed=0),
+        label_names=dataset.label_names,
+        preprocess=PreprocessConfig(num_frames=4, resolution=32),
+        config=config.to_dict(),
+        step=0,
+        backbone=Backbone(),
+    )
+
+
+def test_the_dataset_tells_what_it_lacks(data_dir):
+    dataset = open_dataset("autsl/rgb", str(data_dir))
+    for split, labels in LABELS.items():
+        assert dataset.num_clips[split] == len(labels) - 2
+        left_out = LeftOut.of(dataset, split)
+        assert left_out.labels.tolist() == [labels[0], labels[-1]]
+        assert left_out.signers.tolist() == [str(SIGNERS[split])] * 2
+
+
+def test_evaluation_counts_them_as_wrong(data_dir, tmp_path):
+    result = evaluate(in_order("autsl/rgb", data_dir), tmp_path, "test")
+    # Six clips; right are two of label 0, whose third is missing, and label 3 is among the best 5.
+    assert {key: result[key] for key in ("num_clips", "num_left_out")} == {
+        "num_clips": 6,
+        "num_left_out": 2,
+    }
+    assert result["top1"] == pytest.approx(2 / 6)
+    assert result["top5"] == pytest.approx(3 / 6)
+    assert result["mean_class_accuracy"] == pytest.approx(2 / 3 / 226)
+    assert result["num_never_published"] == 0
+    assert json.loads((tmp_path / "eval_test.json").read_text()) == result
+
+
+def test_they_count_for_their_signer_and_in_every_interval(data_dir, tmp_path):
+    result = evaluate(in_order("autsl/rgb", data_dir), tmp_path, "test")
+    assert result["signers"]["6"]["num_clips"] == 6
+    assert result["signers"]["6"]["top1"] == pytest.approx(2 / 6)
+    # Of six drawn with a chance of 2/6 each, at most this many are right but for 2.5 %.
+    assert result["intervals"]["over_clips"]["top1"] == pytest.approx((0, 4 / 6))
+    results = SplitResults.load(tmp_path / "scores_test.npz")
+    assert results.left_out.ids.tolist() == ["signer6_sample1", "signer6_sample6"]
+    assert results.ids.tolist() == [f"signer6_sample{i}" for i in (2, 3, 4, 5, 1, 6)]
+    assert results.metrics() == {key: result[key] for key in results.metrics()}
+    page = (tmp_path / "report_test.html").read_text()
+    assert "2 of 6 clips are missing, damaged or on no list: they count as wrong" in page
+    assert "signer6_sample6" in page
+
+
+def test_validation_while_training_does_too(data_dir, tmp_path):
+    config = tiny_config(data_dir)
+    config.data.name, config.model.num_classes, config.batch_size = "autsl/rgb", 226, 2
+    run = Run(config, tmp_path)
+    metrics = run.validate(lambda: None)
+    scores = score_split(run.recogniser(), run.dataset, "validation", mode="validation")
+    ranks = np.argsort(-scores.probabilities, axis=1)
+    hits = ranks == np.array(LABELS["validation"][1:-1])[:, None]
+    assert metrics["val_top1"] == hits[:, 0].sum() / 4
+    assert metrics["val_top5"] == hits[:, :5].sum() / 4
+    run.batches.close()
+
+
+def test_clips_never_published_do_not_count_but_are_told(tmp_path):
+    source = tmp_path / "INCLUDE"
+    for split in ("train", "validation", "test"):
+        path = source / include.listed("full", split)[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_clip(path, barcoded_frames(3, 64, 64))
+    arguments = ["--manual_dir", str(source), "--data_dir", str(tmp_path / "data")]
+    assert command.main(["include/full", *arguments, "--max_missing", "0.9999"]) == 0
+    result = evaluate(in_order("include/full", tmp_path / "data"), tmp_path, "test")
+    assert (result["num_clips"], result["num_left_out"]) == (816, 815)
+    assert result["num_never_published"] == 1
+
+
+def test_a_dataset_that_does_not_tell_the_labels_is_refused(data_dir, tmp_path):
+    path = data_dir / "autsl/rgb/1.0.0/metadata.json"
+    written = path.read_text()
+    metadata = json.loads(written)
+    del metadata["left_out_labels"]
+    path.write_text(json.dumps(metadata))
+    try:
+        with pytest.raises(ValueError, match="expected the 2 clips of `missing`, found 0"):
+            LeftOut.of(open_dataset("autsl/rgb", str(data_dir)), "test")
+    finally:
+        path.write_text(written)
+
+
+def test_a_stricter_bound_holds_for_what_is_built_already(data_dir, capsys):
+    arguments = ["autsl/rgb", "--manual_dir", str(data_dir), "--data_dir", str(data_dir)]
+    with pytest.raises(ValueError, match="higher --max_missing"):
+        command.main([*arguments, "--max_missing", "0.1"])
+    assert command.main([*arguments, "--max_missing", "0.5"]) == 0
