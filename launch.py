@@ -1,4 +1,4 @@
-"""Trains a recogniser and evaluates it.
+"""Trains a recognizer and evaluates it.
 
     python launch.py --config configs/NAME.py --workdir DIR [--config.field=value …]
 
@@ -22,19 +22,20 @@ def main(argv: list[str]) -> int:
     # Here, since they take seconds in which Ctrl-C is to be answered, too.
     from absl import flags
 
-    from dstadapter_jax.cli.main import config_flag_values, parse_config, workdir_path
-    from dstadapter_jax.parallel.hosts import is_primary, join_hosts
+    from dstadapter_jax.cli.config_flags import define_config_flags, parse_config_flags
+    from dstadapter_jax.cli.paths import workdir_path
+    from dstadapter_jax.parallel.hosts import initialize_distributed, is_primary
     from dstadapter_jax.parallel.signals import Interrupted
     from dstadapter_jax.training.loop import train_and_evaluate
 
-    values = config_flag_values(argv)
+    values = define_config_flags(argv)
     flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.", values)
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.", values)
     flags.DEFINE_integer("num_processes", None, "Processes of the run.", 1, flag_values=values)
     flags.DEFINE_integer("process_id", None, "Of this process, from 0.", 0, flag_values=values)
-    config = parse_config(values, argv, "workdir", __doc__)
+    config = parse_config_flags(values, argv, "workdir", __doc__)
     workdir = workdir_path(values.workdir)
-    join_hosts(values.coordinator, values.num_processes, values.process_id)
+    initialize_distributed(values.coordinator, values.num_processes, values.process_id)
     try:
         result = train_and_evaluate(config, workdir)
     except Interrupted as interrupted:
@@ -54,6 +55,6 @@ def _leave(signum: int, _: FrameType | None) -> None:
 if __name__ == "__main__":
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _leave)
-    from dstadapter_jax.cli.main import main_with_messages
+    from dstadapter_jax.cli.main import run_cli
 
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.pytorch_yardstick import FRAMES, NUM_CLASSES, RESOLUTION, SIZES, Network, freeze
 from dstadapter_jax.benchmark.program import Program, Setting
-from dstadapter_jax.cli.main import main_with_messages
+from dstadapter_jax.cli.main import run_cli
 
 
 def yardstick(setting: Setting) -> Callable[[], float]:
@@ -84,4 +84,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

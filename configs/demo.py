@@ -3,7 +3,7 @@
     python launch.py --config configs/demo.py --workdir DIR --config.data.dir=demo/data
 
 What differs from the recipe, and why: a network and input small enough for two cores; a higher rate
-for fewer, shorter epochs; milder crops and colours, since a twelfth of a 64x64 picture shows no
+for fewer, shorter epochs; milder crops and colors, since a twelfth of a 64x64 picture shows no
 hands. Flips stay: a flipped signer is a left-handed one, of whom there are some anyway.
 
 Expected on signers never seen: top-1 0.99 to 1.00, and 0.58 to 0.60 with --config.tune=head, which

@@ -1,4 +1,4 @@
-"""Recognises the sign in a video by ONNX Runtime; nothing of dstadapter_jax is needed.
+"""Recognizes the sign in a video by ONNX Runtime; nothing of dstadapter_jax is needed.
 
     pip install onnxruntime av opencv-python-headless
     python consume_onnx.py signs.onnx clip.mp4

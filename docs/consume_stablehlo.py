@@ -1,4 +1,4 @@
-"""Recognises the sign in a video by JAX; nothing of dstadapter_jax is needed.
+"""Recognizes the sign in a video by JAX; nothing of dstadapter_jax is needed.
 
     pip install jax flatbuffers av opencv-python-headless
     python consume_stablehlo.py signs.stablehlo clip.mp4
@@ -43,7 +43,7 @@ y, x = ((n - side) // 2 for n in clip.shape[1:3])
 views = np.stack([clip[:, k * y : k * y + side, k * x : k * x + side] for k in (0, 2, 1)])
 
 with open(program, "rb") as file:
-    recognise = jax.jit(export.deserialize(bytearray(file.read())).call)
-probabilities = np.asarray(recognise(views)).mean(axis=0)
+    recognize = jax.jit(export.deserialize(bytearray(file.read())).call)
+probabilities = np.asarray(recognize(views)).mean(axis=0)
 for label in np.argsort(-probabilities)[:5]:
     print(f"{probabilities[label]:.6f}  {contract['labels'][label]}")

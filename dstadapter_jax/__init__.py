@@ -1,4 +1,4 @@
-"""DSTAdapter in JAX: recognises isolated signs in video with a frozen CLIP image tower."""
+"""DSTAdapter in JAX: recognizes isolated signs in video with a frozen CLIP image tower."""
 
 import signal
 import sys

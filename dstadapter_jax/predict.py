@@ -1,4 +1,4 @@
-"""Recognises the signs in video files: `python -m dstadapter_jax.predict --workdir DIR VIDEO …`.
+"""Recognizes the signs in video files: `python -m dstadapter_jax.predict --workdir DIR VIDEO …`.
 
 An adapter file does in place of a run: `--adapter signs.safetensors`. With several, each named, as
 in `--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every video is answered in each.
@@ -23,75 +23,24 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.cli.main import expanded_path, main_with_messages
-from dstadapter_jax.data.clips import Clip, read_clip_file
+from dstadapter_jax.adapters.spotting_settings import SpottingSettings
+from dstadapter_jax.cli.main import run_cli
+from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.video.reader import ClipError
-from dstadapter_jax.inference.arguments import add_arguments, load_recognisers, parse
-from dstadapter_jax.inference.attribution import explain
-from dstadapter_jax.inference.recognizer import DivergedError, Recogniser
+from dstadapter_jax.inference.arguments import add_arguments, load_recognizers, parse
+from dstadapter_jax.inference.ranking import rank_labels, read_clip
+from dstadapter_jax.inference.recognizer import NonFiniteOutputError, Recognizer
 from dstadapter_jax.parallel.signals import Interrupted, StopRequest
-from dstadapter_jax.spotting.recognize import recognise_stream
-from dstadapter_jax.spotting.settings import StreamSettings
+from dstadapter_jax.spotting.recognize import spot_signs
 from dstadapter_jax.spotting.sources import PIPE, Frame, read_camera, read_video, until_stopped
-from dstadapter_jax.visualization.explanation_sheet import Explanation, draw_explanations
+from dstadapter_jax.visualization.explanation_sheet import draw_explanations, explain_best
 
 logger = logging.getLogger("dstadapter_jax.predict")  # __name__ is "__main__" here
 
-MOST_CAMERAS = 64
-MOST_EXPLAINED = 20  # a picture of so many clips is as high as viewers open
-
-
-def read_clip(recogniser: Recogniser, video: str) -> Clip:
-    """Reads a video file for a recogniser.
-
-    Raises:
-        ClipError: It can't be read.
-    """
-    decoder = recogniser.config["data"]["decoder"]
-    return read_clip_file(video, recogniser.preprocess, decoder)
-
-
-def predict(recogniser: Recogniser, video: str) -> list[dict[str, Any]]:
-    """The five most probable labels of a video file, best first.
-
-    Raises:
-        ClipError: It can't be read.
-        DivergedError: The model's probabilities aren't finite.
-    """
-    return rank_labels(recogniser, read_clip(recogniser, video))
-
-
-def rank_labels(recogniser: Recogniser, clip: Clip) -> list[dict[str, Any]]:
-    """The five most probable labels of a clip, best first; may raise DivergedError."""
-    scores = np.average(recogniser.probabilities(clip.views), axis=0, weights=clip.counts)
-    if not np.isfinite(scores).all():
-        raise DivergedError
-    return [
-        {"label": recogniser.label_names[i], "id": int(i), "probability": float(scores[i])}
-        for i in np.argsort(-scores, kind="stable")[:5]
-    ]
-
-
-def explain_best(
-    recogniser: Recogniser, name: str, clip: Clip, predictions: list[dict[str, Any]]
-) -> Explanation:
-    """Why the centre crop of a clip of some name is taken for the best of its ranked labels."""
-    best, *others = predictions
-    view = clip.views[-1]
-    next_best = [f"{other['label']} {other['probability']:.1%}" for other in others[:2]]
-    details = [name, "next: " + ", ".join(next_best)] if others else [name]
-    if len(clip.views) > 1:
-        details.append(f"shown is the middle one of {clip.counts.sum()} crops")
-    return Explanation(
-        label=f"{best['label']}  {best['probability']:.1%}",
-        details="  ·  ".join(details),
-        frame_captions=[f"frame {index}" for index in clip.indices],
-        view=view,
-        attribution=explain(recogniser.model, view[np.newaxis], [best["id"]]),
-    )
+MAX_CAMERAS = 64
+MAX_EXPLAINED = 20  # a picture of so many clips is as high as viewers open
 
 
 def main(argv: list[str]) -> int:
@@ -99,22 +48,22 @@ def main(argv: list[str]) -> int:
     args = _parse(argv)
     if args.stream or args.webcam is not None:
         return _watch_streams(args)
-    recognisers = load_recognisers(args)
+    recognizers = load_recognizers(args)
     failed, explanations = False, []
-    asked = [(video, *named) for video in args.videos for named in recognisers.items()]
-    for video, language, recogniser in tqdm(asked, unit="video", disable=None, leave=False):
+    asked = [(video, *named) for video in args.videos for named in recognizers.items()]
+    for video, language, recognizer in tqdm(asked, unit="video", disable=None, leave=False):
         answer = {"video": video} | ({"language": language} if language else {})
         name = f"{video} in {language}" if language else video
         try:
-            clip = read_clip(recogniser, video)
-            answer["predictions"] = rank_labels(recogniser, clip)
+            clip = read_clip(recognizer, video)
+            answer["predictions"] = rank_labels(recognizer, clip)
         except ClipError as error:
             answer["error"] = error.reason
-        except DivergedError as error:
+        except NonFiniteOutputError as error:
             answer["error"] = str(error)
         else:
             if args.explain:
-                explanations.append(explain_best(recogniser, name, clip, answer["predictions"]))
+                explanations.append(explain_best(recognizer, name, clip, answer["predictions"]))
         failed |= "error" in answer
         _print(answer)
     if explanations:
@@ -125,19 +74,19 @@ def main(argv: list[str]) -> int:
 
 def _watch_streams(args: argparse.Namespace) -> int:
     """Prints the signs of long videos, or before a camera; `error` where that can't be read."""
-    (recogniser,) = load_recognisers(args).values()
-    settings = _stream_settings(args, recogniser)
+    (recognizer,) = load_recognizers(args).values()
+    settings = _stream_settings(args, recognizer)
     camera = args.webcam is not None
     statuses = []
     for name in args.videos or [f"camera {args.webcam}"]:
-        batches = read_camera(args.webcam, recogniser.preprocess) if camera else read_video(name)
-        statuses.append(_watch(recogniser, settings, batches, name, live=camera or name == PIPE))
+        batches = read_camera(args.webcam, recognizer.preprocess) if camera else read_video(name)
+        statuses.append(_watch(recognizer, settings, batches, name, live=camera or name == PIPE))
     return max(statuses)
 
 
 def _watch(
-    recogniser: Recogniser,
-    settings: StreamSettings,
+    recognizer: Recognizer,
+    settings: SpottingSettings,
     batches: Iterator[list[Frame]],
     name: str,
     *,
@@ -147,8 +96,8 @@ def _watch(
     with StopRequest() if live else contextlib.nullcontext() as stop:
         frames = until_stopped(batches, stop) if stop else batches
         try:
-            for sign in recognise_stream(recogniser, settings, frames, name, live=live):
-                line = {"video": name, "label": recogniser.label_names[sign.label]}
+            for sign in spot_signs(recognizer, settings, frames, name, live=live):
+                line = {"video": name, "label": recognizer.label_names[sign.label]}
                 _print(line | {"id": sign.label} | sign.times())
         except ClipError as error:
             _print({"video": name, "error": error.reason})
@@ -157,15 +106,15 @@ def _watch(
     return Interrupted(signum).status if signum else 0
 
 
-def _stream_settings(args: argparse.Namespace, recogniser: Recogniser) -> StreamSettings:
+def _stream_settings(args: argparse.Namespace, recognizer: Recognizer) -> SpottingSettings:
     if args.workdir:
-        return StreamSettings.load(args.workdir, recogniser.step, recogniser.model.cfg.width)
-    if recogniser.stream is None:
+        return SpottingSettings.load(args.workdir, recognizer.step, recognizer.model.cfg.width)
+    if recognizer.stream is None:
         raise ValueError(
             "--adapter: the file doesn't say what tells signs from what is between them. Let"
             " `python -m dstadapter_jax.calibrate` find out for the run, and export it again."
         )
-    return recogniser.stream
+    return recognizer.stream
 
 
 def _print(answer: dict[str, Any]) -> None:
@@ -188,13 +137,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("videos", nargs="*", metavar="VIDEO")
     args = parse(parser, argv)
     live, streams = args.webcam is not None, args.stream or args.webcam is not None
-    if live == bool(args.videos) or (live and not 0 <= args.webcam < MOST_CAMERAS):
-        parser.error(f"expected either videos or --webcam, a number below {MOST_CAMERAS}")
+    if live == bool(args.videos) or (live and not 0 <= args.webcam < MAX_CAMERAS):
+        parser.error(f"expected either videos or --webcam, a number below {MAX_CAMERAS}")
     if streams and (args.explain or len(args.adapter or ()) > 1):
         parser.error("--stream and --webcam take one adapter file, and draw nothing: no --explain")
     answers = len(args.videos) * len(args.adapter or [""])
-    if args.explain and answers > MOST_EXPLAINED:
-        parser.error(f"--explain: expected {MOST_EXPLAINED} answers at most, got {answers}")
+    if args.explain and answers > MAX_EXPLAINED:
+        parser.error(f"--explain: expected {MAX_EXPLAINED} answers at most, got {answers}")
     return args
 
 
@@ -207,4 +156,4 @@ def _png(text: str) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

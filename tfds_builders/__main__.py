@@ -21,7 +21,7 @@ import simple_parsing
 import tensorflow_datasets as tfds
 from tensorflow_datasets.scripts.cli import build
 
-from dstadapter_jax.cli.main import main_with_messages
+from dstadapter_jax.cli.main import run_cli
 from tfds_builders import clip_examples, datasets
 from tfds_builders.check import command as check
 from tfds_builders.clip_shards import FULL_DISK, LeftOut
@@ -114,7 +114,7 @@ def _check_bound(info: tfds.core.DatasetInfo, options: Mapping[str, Any]) -> Non
     if "max_missing" in options:
         missing = info.metadata["missing"]
         to_find = {s: len(missing[s]) + found.num_examples for s, found in info.splits.items()}
-        left_out = LeftOut(to_find, options["max_missing"], info.metadata.get("not_named", {}))
+        left_out = LeftOut(to_find, options["max_missing"], info.metadata.get("num_unlisted", {}))
         left_out.reasons = missing
         left_out.check()
 
@@ -172,9 +172,9 @@ def _summary(builder: tfds.core.DatasetBuilder) -> str:
         signers = len(metadata["signers"][split]) or "unknown"
         line = f"  {split}: {info.num_examples} clips, signers: {signers}"
         left_out = len(metadata.get("missing", {}).get(split, ()))
-        if left_out := left_out + metadata.get("not_named", {}).get(split, 0):
+        if left_out := left_out + metadata.get("num_unlisted", {}).get(split, 0):
             line += f", {left_out} left out (missing, damaged or on no list: see metadata.json)"
-        if never := metadata.get("never_published", {}).get(split):
+        if never := metadata.get("unavailable", {}).get(split):
             line += f", {len(never)} listed but never published"
         if missing := metadata["missing_labels"][split]:
             line += f", no clip of {len(missing)} labels: {first_names(missing)}"
@@ -184,4 +184,4 @@ def _summary(builder: tfds.core.DatasetBuilder) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

@@ -46,7 +46,7 @@ class LeftOut:
       reasons: for each split, the clips' ids, each with what is wrong with it.
       labels: for each split, the same ids, each with the name of its label.
       signers: for each split, the same ids, each with its signer, '' where unknown.
-      not_named: for each split that has such clips, how many of them no list names, officially
+      num_unlisted: for each split that has such clips, how many of them no list names, officially
         its own.
     """
 
@@ -54,13 +54,13 @@ class LeftOut:
         self,
         num_listed: Mapping[str, int],
         max_share: float,
-        not_named: Mapping[str, int] = MappingProxyType({}),
+        num_unlisted: Mapping[str, int] = MappingProxyType({}),
     ):
         """Takes the number of listed clips in each split, and the share that it may lack."""
         self.reasons: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self.labels: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self.signers: dict[str, dict[str, str]] = {split: {} for split in num_listed}
-        self.not_named = dict(not_named)
+        self.num_unlisted = dict(num_unlisted)
         self._num_listed, self._max_share = num_listed, max_share
 
     def add(self, split: str, clip_id: str, label: str, signer: str, reason: str) -> None:
@@ -73,10 +73,10 @@ class LeftOut:
         return self._count(split) <= self._max_share * self._total(split)
 
     def _count(self, split: str) -> int:
-        return len(self.reasons[split]) + self.not_named.get(split, 0)
+        return len(self.reasons[split]) + self.num_unlisted.get(split, 0)
 
     def _total(self, split: str) -> int:
-        return self._num_listed[split] + self.not_named.get(split, 0)
+        return self._num_listed[split] + self.num_unlisted.get(split, 0)
 
     def check(self) -> None:
         """Raises UnusableClipsError, which names every clip, if a split lacks too many."""
@@ -91,7 +91,7 @@ class LeftOut:
                 "out. Get these files (again), or give a higher --max_missing."
             )
         every = [f"{i}: {why}" for reasons in self.reasons.values() for i, why in reasons.items()]
-        short = [f"{n:,} clips of {s} are on no list" for s, n in self.not_named.items() if n]
+        short = [f"{n:,} clips of {s} are on no list" for s, n in self.num_unlisted.items() if n]
         raise UnusableClipsError(sum(counts.values()), [*short, *sorted(every)], advice)
 
 

@@ -31,8 +31,8 @@ class Listing:
       folder: where the clips are looked for; not always the one that the user gave.
       found: of each split, the clips whose file is there, in the lists' order.
       missing: of each split, the clips whose file isn't there, by id.
-      not_named: of each split, how many of its official clips the lists don't name.
-      never_published: of each split, the ids of listed clips that nobody can have.
+      num_unlisted: of each split, how many of its official clips the lists don't name.
+      unavailable: of each split, the ids of listed clips that nobody can have.
       unlisted: clips in the folder that no list names, by their paths in it.
       warnings: what a user should know of the lists.
     """
@@ -43,8 +43,8 @@ class Listing:
     missing: dict[str, dict[str, Missing]] = dataclasses.field(
         default_factory=lambda: _per_split(dict[str, Missing])
     )
-    not_named: dict[str, int] = dataclasses.field(default_factory=lambda: _per_split(int))
-    never_published: dict[str, list[str]] = dataclasses.field(
+    num_unlisted: dict[str, int] = dataclasses.field(default_factory=lambda: _per_split(int))
+    unavailable: dict[str, list[str]] = dataclasses.field(
         default_factory=lambda: _per_split(list[str])
     )
     unlisted: list[str] = dataclasses.field(default_factory=list)
@@ -70,14 +70,14 @@ class Listing:
         """Notes where the lists, some of whose rows may be lost, are not as long as officially."""
         for split, count in official.items():
             if (found := listed.get(split, 0)) != count:
-                self.not_named[split] = max(count - found, 0)
+                self.num_unlisted[split] = max(count - found, 0)
                 self.warnings.append(
                     f"{split}: {found:,} clips listed, {count:,} in the official split"
                 )
 
     def num_listed(self) -> dict[str, int]:
         """Clips that the lists name, split by split, whether they exist or not."""
-        return {s: n + len(self.never_published[s]) for s, n in self.num_to_find().items()}
+        return {s: n + len(self.unavailable[s]) for s, n in self.num_to_find().items()}
 
     def num_to_find(self) -> dict[str, int]:
         """Listed clips that exist, split by split, whether they are in the folder or not."""
@@ -85,7 +85,7 @@ class Listing:
 
     def left_out(self, max_share: float) -> LeftOut:
         """The clips that are left out whatever the files hold; `max_share` of a split may be."""
-        left_out = LeftOut(self.num_to_find(), max_share, self.not_named)
+        left_out = LeftOut(self.num_to_find(), max_share, self.num_unlisted)
         for split, clips in self.missing.items():
             for clip_id, clip in clips.items():
                 left_out.add(split, clip_id, clip.label, clip.signer, NO_FILE)

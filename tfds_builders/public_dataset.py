@@ -136,13 +136,13 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
         self.info.metadata.update(
             split_method=listing.split_method,
             num_listed=listing.num_listed(),
-            never_published=listing.never_published,
+            unavailable=listing.unavailable,
             unlisted=listing.unlisted,
-            not_named=listing.not_named,
+            num_unlisted=listing.num_unlisted,
             # These grow while the clips are decoded, and are written after.
             missing=left_out.reasons,
-            left_out_labels=left_out.labels,
-            left_out_signers=left_out.signers,
+            missing_labels=left_out.labels,
+            missing_signers=left_out.signers,
         )
         return listing.found, left_out
 

@@ -1,7 +1,7 @@
 """The adapter file: what training taught one backbone, in one safetensors file to hand on.
 
 It holds the trained weights under the reference's names and, as one JSON document in the file's
-metadata, what else a recogniser needs: sizes, preprocessing, label names, and which backbone it
+metadata, what else a recognizer needs: sizes, preprocessing, label names, and which backbone it
 belongs to, by hash. Files come from anywhere and are not trusted: nothing in them is executed,
 and no size that a header claims is believed before the file's own tensors bear it out.
 """
@@ -18,13 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dstadapter_jax.adapters.schema import FORMAT_VERSION, parse_document
+from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.files.hashing import checksum_arrays, checksum_json
 from dstadapter_jax.models.config import ModelConfig
-from dstadapter_jax.pretrained.backbone import Backbone
+from dstadapter_jax.models.partition import parameter_role
+from dstadapter_jax.pretrained.backbone import BackboneRef
 from dstadapter_jax.pretrained.formats import resolve_source
 from dstadapter_jax.pretrained.names import WEIGHTS, axis_size, reference_axes
-from dstadapter_jax.training.optimizer import parameter_role
-from dstadapter_jax.training.workdir import write_whole
 
 KEY = "dstadapter_jax.adapter"  # of the document in the safetensors metadata
 MAX_HEADER = 16_000_000  # bytes; ViT-L/14 with a thousand labels has 0.1 MB
@@ -41,7 +41,7 @@ class Adapter:
 
     Attributes:
         label_names: By label id.
-        config: The fields of the run's config that a recogniser needs: `model`, `preprocess`,
+        config: The fields of the run's config that a recognizer needs: `model`, `preprocess`,
             `tune`, `resize_positions`, `data.name` and `data.decoder`.
         backbone: What the adapter was trained on. Its source is `hf:…` or a file's bare name.
         step: Of the checkpoint.
@@ -49,18 +49,18 @@ class Adapter:
         training: How it came about, figures to tell people.
         stream: What tells signs from what is between them, as `StreamSettings.to_json` has it;
             empty if nobody has found out.
-        licence: Of the weights; empty if nobody said.
+        license: Of the weights; empty if nobody said.
         language: The sign language's; empty if nobody said.
     """
 
     label_names: tuple[str, ...]
     config: Mapping[str, Any]
-    backbone: Backbone
+    backbone: BackboneRef
     step: int
     metrics: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stream: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    licence: str = ""
+    license: str = ""
     language: str = ""
 
     @property
@@ -108,7 +108,7 @@ def write_adapter(
     document = {"format_version": FORMAT_VERSION, **dataclasses.asdict(adapter)}
     text = json.dumps(document | {"checksum": _checksum(document, stored)})
     parse_document(text)
-    write_whole(path, save(stored, {KEY: text}))
+    atomic_write(path, save(stored, {KEY: text}))
 
 
 def read_adapter(source: str | pathlib.Path) -> tuple[Adapter, dict[str, np.ndarray]]:
@@ -164,7 +164,7 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
 def _adapter(document: dict[str, Any]) -> Adapter:
     fields = {name: value for name, value in document.items() if name != "format_version"}
     fields["label_names"] = tuple(fields["label_names"])
-    fields["backbone"] = Backbone(**fields["backbone"])
+    fields["backbone"] = BackboneRef(**fields["backbone"])
     return Adapter(**fields)
 
 

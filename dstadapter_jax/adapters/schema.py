@@ -9,10 +9,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from dstadapter_jax.adapters.spotting_settings import SpottingSettings
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.data.video.reader import DECODERS
 from dstadapter_jax.models.config import ModelConfig
-from dstadapter_jax.spotting.settings import StreamSettings
 
 FORMAT_VERSION = 2  # raised when a field that loading needs changes its meaning
 SHAREABLE = ("adapter", "head")  # of config.tune; with `full`, a file would hold a whole tower
@@ -24,7 +24,7 @@ LIMITS = {
 }
 # Attention weights in one layer, 1 GB of them; ViT-L/14 at 336 pixels has 43 million.
 MAX_ATTENTION = 2**28
-MAX_TEXT = 200  # characters of a licence or a language
+MAX_TEXT = 200  # characters of a license or a language
 
 
 def _json_types(cls: type, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -51,7 +51,7 @@ DOCUMENT: dict[str, Any] = {
     "metrics": dict,
     "training": dict,
     "stream": dict,
-    "licence": str,
+    "license": str,
     "language": str,
     "checksum": str,
 }
@@ -86,7 +86,7 @@ def parse_document(text: str) -> dict[str, Any]:
     _check_backbone(document["backbone"])
     _check_notes(document)
     if document["stream"]:
-        StreamSettings.of_json(document["stream"], document["config"]["model"]["width"])
+        SpottingSettings.of_json(document["stream"], document["config"]["model"]["width"])
     return document
 
 
@@ -156,7 +156,7 @@ def _check_backbone(backbone: dict[str, str]) -> None:
 
 
 def _check_notes(document: dict[str, Any]) -> None:
-    for field in ("licence", "language"):
+    for field in ("license", "language"):
         if len(document[field]) > MAX_TEXT:
             _refuse(field, f"at most {MAX_TEXT} characters", document[field])
     notes = {f"metrics.{split}": found for split, found in document["metrics"].items()}

@@ -1,1 +1,1 @@
-"""A page that recognises signs in uploaded and recorded clips: `python -m dstadapter_jax.app`."""
+"""A page that recognizes signs in uploaded and recorded clips: `python -m dstadapter_jax.app`."""

@@ -1,4 +1,4 @@
-"""A page on which people try a recogniser: `python -m dstadapter_jax.app --adapter FILE`.
+"""A page on which people try a recognizer: `python -m dstadapter_jax.app --adapter FILE`.
 
 They upload a clip or record one, and see the five most probable signs, the frames that the network
 used, and which of them mattered. `--adapter NAME=FILE`, given several times, lets them choose the
@@ -19,9 +19,9 @@ import threading
 
 from dstadapter_jax.app.decoder import Decoder
 from dstadapter_jax.app.uploads import KEPT_SECONDS, sweep, temporary_folder
-from dstadapter_jax.cli.main import main_with_messages
+from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.data.clips import ClipLimits
-from dstadapter_jax.inference.arguments import add_arguments, load_recognisers, parse
+from dstadapter_jax.inference.arguments import add_arguments, load_recognizers, parse
 
 MAX_FRAMES = 3600  # of a clip; a minute at 60 a second
 ALLOWED = (
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     if not importlib.util.find_spec("gradio"):
         raise ValueError("the page needs Gradio: pip install -r requirements-app.txt")
     limits = ClipLimits(MAX_FRAMES, args.max_seconds)
-    recognisers = load_recognisers(args)
+    recognizers = load_recognizers(args)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with (
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         from dstadapter_jax.app.page import Answering, build_page
         from dstadapter_jax.app.server import serve
 
-        answering = Answering(recognisers, decoder, folder)
+        answering = Answering(recognizers, decoder, folder)
         answering.warm_up()
         page = build_page(answering, ALLOWED.format(**vars(args)))
         try:
@@ -87,4 +87,4 @@ def _positive(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

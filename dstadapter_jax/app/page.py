@@ -13,7 +13,7 @@ from dstadapter_jax.app.render import answer_clip, message
 from dstadapter_jax.app.uploads import check_upload, delete_upload
 from dstadapter_jax.data.clips import Clip
 from dstadapter_jax.data.video.reader import ClipError
-from dstadapter_jax.inference.recognizer import DivergedError, Recogniser
+from dstadapter_jax.inference.recognizer import NonFiniteOutputError, Recognizer
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +30,15 @@ class Answering:
     """What the page does; its methods are Gradio's handlers.
 
     Attributes:
-        recognisers: By language, all of one number and size of frames.
+        recognizers: By language, all of one number and size of frames.
         decoder: Reads the uploads.
         folder: Where they lie.
     """
 
     def __init__(
-        self, recognisers: Mapping[str, Recogniser], decoder: Decoder, folder: pathlib.Path
+        self, recognizers: Mapping[str, Recognizer], decoder: Decoder, folder: pathlib.Path
     ):
-        self.recognisers, self.decoder, self.folder = recognisers, decoder, folder
+        self.recognizers, self.decoder, self.folder = recognizers, decoder, folder
 
     def warm_up(self) -> None:
         """Compiles what any clip may need: three crops, or a square video's one.
@@ -46,12 +46,12 @@ class Answering:
         Raises:
             DivergedError: Of a black clip the model's probabilities aren't finite.
         """
-        for recogniser in self.recognisers.values():
-            cfg = recogniser.preprocess
+        for recognizer in self.recognizers.values():
+            cfg = recognizer.preprocess
             views = np.zeros((3, cfg.num_frames, cfg.resolution, cfg.resolution, 3), np.uint8)
             indices = np.arange(cfg.num_frames)
             for count in (1, 3):
-                answer_clip(recogniser, Clip(views[:count], np.ones(count, np.int64), indices))
+                answer_clip(recognizer, Clip(views[:count], np.ones(count, np.int64), indices))
 
     def answer_upload(
         self, video: str | None, language: str
@@ -63,16 +63,16 @@ class Answering:
         """
         if video is None:
             return message(NO_CLIP, error=True), None, None
-        recogniser, start = self.recognisers[language], time.perf_counter()
+        recognizer, start = self.recognizers[language], time.perf_counter()
         try:
             clip = self.decoder.read(
-                video, recogniser.preprocess, recogniser.config["data"]["decoder"]
+                video, recognizer.preprocess, recognizer.config["data"]["decoder"]
             )
         except ClipError as error:
             return message(f"This clip {_clause(error.reason)}.", error=True), None, None
         finally:
             delete_upload(self.folder, video)
-        answer = _answer(recogniser, clip)
+        answer = _answer(recognizer, clip)
         logger.info("answered a clip in %.2f s", time.perf_counter() - start)
         return answer, clip, None
 
@@ -88,13 +88,13 @@ class Answering:
 
     def answer_again(self, clip: Clip | None, language: str) -> str:
         """Answers the last clip in another language."""
-        return message(HINT) if clip is None else _answer(self.recognisers[language], clip)
+        return message(HINT) if clip is None else _answer(self.recognizers[language], clip)
 
 
-def _answer(recogniser: Recogniser, clip: Clip) -> str:
+def _answer(recognizer: Recognizer, clip: Clip) -> str:
     try:
-        return answer_clip(recogniser, clip)
-    except DivergedError as error:
+        return answer_clip(recognizer, clip)
+    except NonFiniteOutputError as error:
         logger.warning("%s", error)
         return message(NO_ANSWER, error=True)
 
@@ -112,7 +112,7 @@ def build_page(answering: Answering, allowed: str) -> gr.Blocks:
         answering: What it does.
         allowed: What a clip may be, for people.
     """
-    languages = list(answering.recognisers)
+    languages = list(answering.recognizers)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\n{allowed}")
         views = gr.State(None, time_to_live=KEPT_SECONDS)
@@ -125,7 +125,7 @@ def build_page(answering: Answering, allowed: str) -> gr.Blocks:
                 language = gr.Radio(
                     languages, value=languages[0], label="Language", visible=len(languages) > 1
                 )
-                button = gr.Button("Recognise", variant="primary")
+                button = gr.Button("Recognize", variant="primary")
             with gr.Column(scale=5, min_width=280):
                 answer = gr.HTML(message(HINT), elem_id="answer", js_on_load=None)
         button.click(

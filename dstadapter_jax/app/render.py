@@ -11,23 +11,23 @@ import numpy as np
 
 from dstadapter_jax.data.clips import Clip
 from dstadapter_jax.inference.attribution import Attribution, explain
-from dstadapter_jax.inference.recognizer import Recogniser
-from dstadapter_jax.predict import rank_labels
-from dstadapter_jax.visualization.explanation_sheet import heat
+from dstadapter_jax.inference.ranking import rank_labels
+from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.visualization.heatmap import overlay_heatmap
 
 LEAST_SIDE = 224  # pixels; smaller frames are enlarged, so that heat is smooth on them
 JPEG_QUALITY = 88
 
 
-def answer_clip(recogniser: Recogniser, clip: Clip) -> str:
-    """Recognises a clip and explains the best label on its centre crop.
+def answer_clip(recognizer: Recognizer, clip: Clip) -> str:
+    """Recognizes a clip and explains the best label on its center crop.
 
     Raises:
         DivergedError: The model's probabilities aren't finite.
     """
-    predictions = rank_labels(recogniser, clip)
+    predictions = rank_labels(recognizer, clip)
     view, best = clip.views[-1], predictions[0]
-    attribution = explain(recogniser.model, view[np.newaxis], [best["id"]])
+    attribution = explain(recognizer.model, view[np.newaxis], [best["id"]])
     return (
         f'<div class="answer">{_ranks(predictions)}'
         f"{_frames(view, clip.indices, attribution, best)}</div>"
@@ -60,7 +60,7 @@ def _frames(view: np.ndarray, indices: np.ndarray, attribution: Attribution, bes
     figures = [
         _figure(int(index), frame, heated, float(vote), most)
         for index, frame, heated, vote in zip(
-            indices, large, heat(large, patches), votes, strict=True
+            indices, large, overlay_heatmap(large, patches), votes, strict=True
         )
     ]
     label = html.escape(best["label"])

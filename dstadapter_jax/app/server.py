@@ -141,7 +141,7 @@ def _theme() -> gr.themes.Base:
         font=["system-ui", "sans-serif"],  # names alone: Gradio would fetch web fonts
         font_mono=["ui-monospace", "monospace"],
     )
-    colours = {
+    colors = {
         "button_primary_background_fill": "*primary_700",  # white on it has a contrast of 6.7
         "button_primary_background_fill_hover": "*primary_800",
         "body_text_color_subdued": "*neutral_600",
@@ -151,4 +151,4 @@ def _theme() -> gr.themes.Base:
         "button_primary_background_fill_dark": "*primary_700",
         "button_primary_background_fill_hover_dark": "*primary_600",
     }
-    return theme.set(**colours, **dark)
+    return theme.set(**colors, **dark)

@@ -18,9 +18,9 @@ import jax
 from dstadapter_jax.benchmark.clips import KINDS
 from dstadapter_jax.benchmark.input import benchmark_input
 from dstadapter_jax.benchmark.program import MODELS, Setting, time_compilation, time_programs
-from dstadapter_jax.cli.main import main_with_messages
+from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.models.config import COMPUTE_DTYPES, REMAT_POLICIES
-from dstadapter_jax.training.optimizer import TUNES
+from dstadapter_jax.models.partition import TUNES
 
 TIMED = ("eval", "train")  # modes that time a program, step by step
 
@@ -138,4 +138,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

@@ -1,7 +1,7 @@
 """Drawn clips that cost a decoder what the four datasets' cost it.
 
 Sizes, codecs, frame rates and bit rates are those of the datasets; a textured head, torso and hands
-move before a textured wall, under a camera's noise, since flat colours are decoded in no time.
+move before a textured wall, under a camera's noise, since flat colors are decoded in no time.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
-NOISE = 3.5  # standard deviation, grey levels
+NOISE = 3.5  # standard deviation, gray levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ def draw_frames(kind: ClipKind, rng: np.random.Generator) -> Iterator[np.ndarray
 
 
 def _texture(rng: np.random.Generator, height: int, width: int, level: int) -> np.ndarray:
-    """Coarse and fine patches of colour about a grey level, `(H, W, 3)` int16."""
+    """Coarse and fine patches of color about a gray level, `(H, W, 3)` int16."""
     texture = np.full((height, width, 3), level, np.float32)
     for cells, contrast in ((3, 30), (12, 20), (48, 12)):
         patches = rng.uniform(-contrast, contrast, (cells, cells, 3)).astype(np.float32)
@@ -100,7 +100,7 @@ def _texture(rng: np.random.Generator, height: int, width: int, level: int) -> n
 
 
 def _paste(frame: np.ndarray, patch: np.ndarray, y: float, x: float) -> None:
-    """Pastes the ellipse in a patch, centred at a place; what lies below the frame is cut off."""
+    """Pastes the ellipse in a patch, centerd at a place; what lies below the frame is cut off."""
     height, width = patch.shape[:2]
     top, left = round(y - height / 2), round(x - width / 2)
     part = frame[top : top + height, left : left + width]

@@ -21,7 +21,8 @@ import grain
 import numpy as np
 
 from dstadapter_jax.benchmark.clips import KINDS, ClipKind, write_clip
-from dstadapter_jax.data.datasets import ClipDataset, open_dataset
+from dstadapter_jax.data.clip_dataset import ClipDataset
+from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import example_views, train_clips
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from tfds_builders import __main__ as tfds_builders
@@ -42,7 +43,7 @@ def benchmark_input(kinds: Sequence[str], repeats: int) -> dict[str, Any]:
         `test` and `train`, clips a second with that preprocessing, median and extremes, and how
         many times `original` `frames` is; whether both take the `same_frames` in training for the
         same seed; `pixel_difference` between the storages after test preprocessing, mean and
-        largest, in grey levels of 255.
+        largest, in gray levels of 255.
     """
     results = {}
     for name in kinds:

@@ -18,17 +18,19 @@ from tqdm import tqdm
 
 from dstadapter_jax.benchmark.collectives import collective_bytes
 from dstadapter_jax.data.preprocess import normalize
-from dstadapter_jax.inference.recognizer import draw_model, make_predict
+from dstadapter_jax.inference.recognizer import make_predict
 from dstadapter_jax.models.dstadapter import DSTAdapter, ModelConfig
 from dstadapter_jax.models.flops import needed_flops, program_flops
+from dstadapter_jax.models.partition import partition
 from dstadapter_jax.parallel.mesh import (
     batch_sharding,
-    distribute,
     make_mesh,
     parameter_sharding,
+    put_global,
     shard_batch,
 )
-from dstadapter_jax.training.optimizer import make_optimizer, partition
+from dstadapter_jax.pretrained.initialization import init_model
+from dstadapter_jax.training.optimizer import make_optimizer
 from dstadapter_jax.training.step import TrainState, jit_train_step, make_train_step
 
 MODELS = {"vit_b16": ModelConfig.vit_b16, "vit_l14": ModelConfig.vit_l14}
@@ -128,10 +130,10 @@ class Program:
     @functools.cached_property
     def _weights(self) -> list[Any]:
         """State and frozen weights on the devices; the state changes with each step."""
-        model = draw_model(self.setting.config, seed=0)
+        model = init_model(self.setting.config, seed=0)
         _, trainable, frozen = partition(model, self.setting.tune)
         weights = self._state_of(trainable), frozen
-        return [distribute(tree, parameter_sharding(self._mesh, tree)) for tree in weights]
+        return [put_global(tree, parameter_sharding(self._mesh, tree)) for tree in weights]
 
     @functools.cached_property
     def _batch(self) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from dstadapter_jax.parallel.hosts import of_runtime
+from dstadapter_jax.parallel.hosts import is_jax_runtime_error
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +21,12 @@ class CheckpointError(ValueError):
     """A checkpoint that can't be written or read; says which, why, and what to do."""
 
 
-class DamagedCheckpointError(CheckpointError):
+class CorruptCheckpointError(CheckpointError):
     """A checkpoint that doesn't hold what was saved."""
 
 
 @contextmanager
-def explained(
+def wrap_errors(
     doing: str, advice: str, kind: type[CheckpointError] = CheckpointError
 ) -> Iterator[None]:
     """Turns whatever Orbax raises into one line; what was whole on the disk stays whole.
@@ -38,12 +38,12 @@ def explained(
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:
-        if of_runtime(error):
+        if is_jax_runtime_error(error):
             raise
-        raise kind(f"{doing} failed: {brief(error)}. {advice}") from error
+        raise kind(f"{doing} failed: {truncate_message(error)}. {advice}") from error
 
 
-def brief(error: BaseException | None) -> str:
+def truncate_message(error: BaseException | None) -> str:
     """What kind of error, and the beginning of what it says: Orbax's fill a page."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     # The end counts as well: Orbax's errors are long, and have the operating system's last.
@@ -71,7 +71,7 @@ def step_folders(checkpoints: pathlib.Path) -> list[pathlib.Path]:
     return [path for path in checkpoints.glob("*") if path.name.isdecimal() and path.is_dir()]
 
 
-def remove_half_written(checkpoints: pathlib.Path) -> None:
+def remove_incomplete(checkpoints: pathlib.Path) -> None:
     """Removes what a kill or a full disk left half written.
 
     Orbax would in the background, which nobody waits for: closed and opened again, it might remove
@@ -81,9 +81,9 @@ def remove_half_written(checkpoints: pathlib.Path) -> None:
         shutil.rmtree(path)
 
 
-def move_aside(checkpoints: pathlib.Path, step: int, reason: str) -> None:
-    """Moves a damaged checkpoint to `damaged_checkpoints` beside `checkpoints`, and says so."""
-    folder = checkpoints.with_name("damaged_checkpoints")
+def quarantine(checkpoints: pathlib.Path, step: int, reason: str) -> None:
+    """Moves a damaged checkpoint to `corrupt_checkpoints` beside `checkpoints`, and says so."""
+    folder = checkpoints.with_name("corrupt_checkpoints")
     folder.mkdir(exist_ok=True)
     places = (folder / (f"{step}-{n}" if n else str(step)) for n in itertools.count())
     place = next(path for path in places if not path.exists())
@@ -91,7 +91,7 @@ def move_aside(checkpoints: pathlib.Path, step: int, reason: str) -> None:
     logger.warning("a damaged checkpoint, moved to %s: %s", place, reason)
 
 
-def check_sums(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def check_checksums(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Raises ValueError, naming what differs, if checksums aren't those that were saved."""
     differing = [name for name in saved if saved[name] != found[name]]
     if differing:

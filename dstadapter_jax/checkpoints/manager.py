@@ -17,19 +17,19 @@ from orbax.checkpoint import checkpoint_managers
 
 from dstadapter_jax.checkpoints.integrity import (
     CheckpointError,
-    DamagedCheckpointError,
-    brief,
+    CorruptCheckpointError,
+    check_checksums,
     check_shapes,
-    check_sums,
-    explained,
-    move_aside,
-    remove_half_written,
+    quarantine,
+    remove_incomplete,
     step_folders,
+    truncate_message,
     unreadable_metrics,
+    wrap_errors,
 )
-from dstadapter_jax.checkpoints.superseded import settle, superseding
-from dstadapter_jax.files.hashing import checksum_arrays, checksum_json, fetch, fetch_finite
-from dstadapter_jax.parallel.hosts import is_primary, wait_for_all
+from dstadapter_jax.checkpoints.superseded import overwriting, recover
+from dstadapter_jax.files.hashing import checksum_arrays, checksum_json
+from dstadapter_jax.parallel.hosts import barrier, fetch_finite, fetch_global, is_primary
 
 METRIC = "val_top1"
 BOOKKEEPING = 1_000_000  # bytes of a checkpoint beside its arrays, rounded up
@@ -79,33 +79,33 @@ class Checkpointer:
 
     def _check_folder(self, read_only: bool) -> None:
         if not read_only:
-            settle(self.folder)
+            recover(self.folder)
         if is_primary():
             if not read_only:
-                remove_half_written(self.folder)
+                remove_incomplete(self.folder)
             unreadable = dict(unreadable_metrics(self.folder, METRIC))
             none_left = len(unreadable) == len(step_folders(self.folder))
             for step, reason in unreadable.items():
                 if read_only or none_left:
-                    raise DamagedCheckpointError(
+                    raise CorruptCheckpointError(
                         f"{self.folder}: step {step} is damaged: {reason}."
                         f" {NONE_LEFT if none_left else 'Move it elsewhere.'}"
                     )
-                move_aside(self.folder, step, reason)
+                quarantine(self.folder, step, reason)
         if not read_only:
-            wait_for_all("metrics looked at")
+            barrier("metrics looked at")
 
-    def set_aside(self, step: int, error: DamagedCheckpointError) -> None:
-        """Moves a damaged checkpoint out of the way, into `DIR/damaged_checkpoints`."""
+    def set_aside(self, step: int, error: CorruptCheckpointError) -> None:
+        """Moves a damaged checkpoint out of the way, into `DIR/corrupt_checkpoints`."""
         if is_primary():
-            move_aside(self.folder, step, brief(error.__cause__))
-        wait_for_all("damaged checkpoint moved")
+            quarantine(self.folder, step, truncate_message(error.__cause__))
+        barrier("damaged checkpoint moved")
         self._manager.reload()
 
     def _saving(self, step: int | None = None) -> AbstractContextManager[None]:
         what = "saving" if step is None else f"saving step {step}"
         advice = "Earlier checkpoints are as they were; check the disk, then start again."
-        return explained(f"{what} to {self.folder}", advice)
+        return wrap_errors(f"{what} to {self.folder}", advice)
 
     def _reading(self, step: int) -> AbstractContextManager[None]:
         others = [other for other in self._manager.all_steps() if other != step] or "none"
@@ -115,7 +115,7 @@ class Checkpointer:
             f" {self.folder / str(step)} is moved elsewhere."
         )
         doing = f"reading step {step} from {self.folder}"
-        return explained(doing, advice, DamagedCheckpointError)
+        return wrap_errors(doing, advice, CorruptCheckpointError)
 
     def steps(self) -> list[int]:
         """The steps of all whole checkpoints, newest first."""
@@ -170,7 +170,7 @@ class Checkpointer:
             **{name: ocp.args.StandardSave(tree) for name, tree in arrays.items()},
         )
         self._read_json.pop(step, None)
-        with self._saving(step), superseding(self._manager, step) if saved else nullcontext():
+        with self._saving(step), overwriting(self._manager, step) if saved else nullcontext():
             self._manager.save(step, args=items, metrics=metrics, force=True)
 
     def _check_space(self, step: int, arrays: Any) -> None:
@@ -220,7 +220,7 @@ class Checkpointer:
             what = "metadata, iterator and metrics"
             saved = {what: metadata.pop("checksum")}
             content = [metadata, items.iterator, self._manager.metrics(step)]
-            check_sums(saved, {what: checksum_json(content)})
+            check_checksums(saved, {what: checksum_json(content)})
             if (
                 metadata.get("step", step) != step
             ):  # checkpoints of older versions don't tell theirs
@@ -247,7 +247,7 @@ class Checkpointer:
         )
         with self._reading(step):
             for name in like:
-                check_sums(saved[name], checksum_arrays(fetch(items[name])))
+                check_checksums(saved[name], checksum_arrays(fetch_global(items[name])))
         return {name: items[name] for name in like}
 
     def _restore(self, step: int, **items: Any) -> Any:

@@ -10,28 +10,28 @@ from contextlib import contextmanager
 
 import orbax.checkpoint as ocp
 
-from dstadapter_jax.parallel.hosts import is_primary, wait_for_all
+from dstadapter_jax.parallel.hosts import barrier, is_primary
 
 SUFFIX = ".superseded"
 
 
 @contextmanager
-def superseding(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+def overwriting(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
     """Around what saves a step again: hides the old one, and waits until the new one is whole."""
     folder = pathlib.Path(manager.directory)
     manager.wait_until_finished()
     if is_primary():
         (folder / str(step)).rename(folder / f"{step}{SUFFIX}")
-    wait_for_all("superseded checkpoint hidden")
+    barrier("superseded checkpoint hidden")
     manager.reload()
     try:
         yield
         manager.wait_until_finished()
     finally:
-        settle(folder)
+        recover(folder)
 
 
-def settle(folder: pathlib.Path) -> None:
+def recover(folder: pathlib.Path) -> None:
     """Removes an old checkpoint where the new one is whole, and puts it back where there is none.
 
     Orbax gives a checkpoint its name when it is whole. Of many processes the first does it.

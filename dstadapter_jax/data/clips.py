@@ -14,7 +14,7 @@ class Clip(NamedTuple):
     """A video as the network gets it.
 
     Attributes:
-        views: `(V, T, R, R, 3)` uint8; the centre crop is the last.
+        views: `(V, T, R, R, 3)` uint8; the center crop is the last.
         counts: `(V,)`, how many crops each stands for.
         indices: `(T,)`, which frames of the video they show.
     """

@@ -9,11 +9,11 @@ import grain
 import jax
 import numpy as np
 
-from dstadapter_jax.data.datasets import ClipDataset, Example
+from dstadapter_jax.data.clip_dataset import ClipDataset, Example
 from dstadapter_jax.data.preprocess import PreprocessConfig, preprocess
 from dstadapter_jax.data.video.reader import ClipError, read_frames
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
-from dstadapter_jax.parallel.hosts import on_any_host
+from dstadapter_jax.parallel.hosts import any_process
 
 
 class FrameReader:
@@ -33,7 +33,7 @@ class FrameReader:
         if "frames" in example:
             return np.stack([_decode_jpeg(example, int(index)) for index in indices])
         first = int(example.get("first_frame", 0))  # where the file shows more than the sign
-        indices, name = first + indices, text(example["id"])
+        indices, name = first + indices, decode_text(example["id"])
         return read_frames(example["video"], indices.tolist(), decoder=self._decoder, name=name)
 
 
@@ -56,11 +56,11 @@ def example_views(
     return pixels, counts, read.indices
 
 
-def describe(example: Example, indices: np.ndarray) -> dict[str, Any]:
+def clip_metadata(example: Example, indices: np.ndarray) -> dict[str, Any]:
     """What there is to say of a record of which these frames were read, but for the pixels."""
     return {
-        "id": text(example["id"]),
-        "signer": text(example["signer"]),
+        "id": decode_text(example["id"]),
+        "signer": decode_text(example["signer"]),
         "label": np.int32(example["label"]),
         "indices": indices,
     }
@@ -70,11 +70,11 @@ def _decode_jpeg(example: Example, index: int) -> np.ndarray:
     encoded = np.frombuffer(example["frames"][index], np.uint8)
     frame = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
     if frame is None:
-        raise ClipError(text(example["id"]), f"stored frame {index} is not a JPEG image")
+        raise ClipError(decode_text(example["id"]), f"stored frame {index} is not a JPEG image")
     return frame
 
 
-def text(value: bytes | str) -> str:
+def decode_text(value: bytes | str) -> str:
     """A text feature of an example as a string."""
     return value.decode() if isinstance(value, bytes) else value
 
@@ -117,7 +117,7 @@ def train_clips(
 
     def load(example: Example, rng: np.random.Generator) -> dict[str, Any]:
         views, _, indices = example_views(example, cfg, decoder, "train", rng)
-        return {"clip": views[0], **describe(example, indices)}
+        return {"clip": views[0], **clip_metadata(example, indices)}
 
     return _training_order(source, batch_size, seed).random_map(load).repeat(num_epochs)
 
@@ -203,7 +203,10 @@ def _training_order(source: Any, batch_size: int, seed: int) -> grain.MapDataset
 def batch_ids(dataset: ClipDataset, step: int, *, batch_size: int, seed: int) -> list[str]:
     """The ids of the clips of the batch that `train_batches` gave for a step, counted from 1."""
     order = _training_order(dataset.source("train"), batch_size, seed).repeat()
-    return [text(order[place]["id"]) for place in range((step - 1) * batch_size, step * batch_size)]
+    return [
+        decode_text(order[place]["id"])
+        for place in range((step - 1) * batch_size, step * batch_size)
+    ]
 
 
 def view_batches(
@@ -231,7 +234,7 @@ def view_batches(
     def load(numbered: tuple[int, Example]) -> list[dict[str, Any]]:
         index, example = numbered
         pixels, counts, _ = example_views(example, cfg, decoder, mode, None, views)
-        texts = {name: np.str_(text(example[name])) for name in ("id", "signer")}
+        texts = {name: np.str_(decode_text(example[name])) for name in ("id", "signer")}
         numbers = {"label": np.int32(example["label"]), "index": np.int64(index)}
         return [
             {"clip": view, "count": np.int64(count), **numbers, **texts}
@@ -250,7 +253,7 @@ def view_batches(
         **{"id": np.str_(), "signer": np.str_()},
     }
     try:
-        while on_any_host(bool(rows := list(itertools.islice(every, batch_size)))):
+        while any_process(bool(rows := list(itertools.islice(every, batch_size)))):
             rows += [padding] * (batch_size - len(rows))
             yield {key: np.stack([row[key] for row in rows]) for key in padding}
     finally:

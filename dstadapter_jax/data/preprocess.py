@@ -1,4 +1,4 @@
-"""From decoded frames to the model's input: which frames, resize, augment, crop, flip, normalise.
+"""From decoded frames to the model's input: which frames, resize, augment, crop, flip, normalize.
 
 `preprocess` is the one way there for training, evaluation and prediction. NumPy in, NumPy out;
 every random choice is made once a clip, from the generator given. The steps are MMAction2's
@@ -7,7 +7,7 @@ every random choice is made once a clip, from the generator given. The steps are
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
@@ -77,7 +77,7 @@ def preprocess(
     *,
     views: Views = REFERENCE_VIEWS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples a video's frames and turns them into the model's views, not yet normalised.
+    """Samples a video's frames and turns them into the model's views, not yet normalized.
 
     Args:
         num_frames: frames in the video.
@@ -197,14 +197,14 @@ def make_views(
     return views, np.array([corners.count(corner) for corner in distinct], np.int64)
 
 
-def centre_view(frame: np.ndarray, cfg: PreprocessConfig) -> np.ndarray:
+def center_view(frame: np.ndarray, cfg: PreprocessConfig) -> np.ndarray:
     """A frame `(H, W, 3)` uint8 RGB as the middle test crop shows it, `(R, R, 3)`; again, as is."""
     views, _ = make_views(frame[np.newaxis], cfg, "test", crops=1)
     return views[0, 0]
 
 
 def normalize(clips: Any) -> Any:
-    """Normalises RGB values of 0-255 by CLIP's mean and standard deviation.
+    """Normalizes RGB values of 0-255 by CLIP's mean and standard deviation.
 
     Args:
         clips: `(..., 3)` NumPy or JAX array, uint8 or floating point; may be traced by `jax.jit`.
@@ -281,7 +281,7 @@ def _random_crop(
     """Draws a box `(top, left, height, width)` as MMAction2's `RandomResizedCrop` does.
 
     Ten candidates, area uniform and aspect ratio (width : height) log-uniform; the first that fits
-    is placed uniformly, and if none fits, the largest centred square is taken.
+    is placed uniformly, and if none fits, the largest centerd square is taken.
     """
     height, width = shape
     narrowest, widest = np.log(ASPECT_RATIOS)
@@ -307,3 +307,13 @@ def _three_crops(shape: tuple[int, ...], size: int) -> list[tuple[int, int]]:
         return [(0, 0), (0, 2 * step), (0, step)]
     step = (height - size) // 2
     return [(0, 0), (2 * step, 0), (step, 0)]
+
+
+def preprocess_config(config: Mapping[str, Any]) -> PreprocessConfig:
+    """The preprocessing of a run's config; frames and resolution are the model's."""
+    model = config["model"]
+    return PreprocessConfig(
+        num_frames=model["num_frames"],
+        resolution=model["input_resolution"],
+        **config["preprocess"],
+    )

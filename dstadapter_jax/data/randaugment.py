@@ -2,7 +2,7 @@
 
 The draw is PyTorchVideo's (`pytorchvideo.transforms.RandAugment`), with which the reference trains;
 the operations are torchvision's functional ones for uint8 tensors, bilinear, done by OpenCV and
-NumPy. Point and filter operations equal torchvision's exactly, geometric ones to one grey level.
+NumPy. Point and filter operations equal torchvision's exactly, geometric ones to one gray level.
 
 Paper: Cubuk et al., "RandAugment", https://arxiv.org/abs/1909.13719
 """
@@ -173,10 +173,10 @@ def _solarize(clip: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _warp(clip: np.ndarray, linear: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
-    """Samples `clip` bilinearly at `linear @ (x, y) + shift`, x and y from the frame's centre."""
+    """Samples `clip` bilinearly at `linear @ (x, y) + shift`, x and y from the frame's center."""
     height, width = clip.shape[1:3]
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrix = np.column_stack([linear, centre + shift - linear @ centre])
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix = np.column_stack([linear, center + shift - linear @ center])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
     def sample(image: np.ndarray) -> np.ndarray:
@@ -200,7 +200,7 @@ def _rotate(clip: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _shear_x(clip: np.ndarray, factor: float) -> np.ndarray:
-    # PyTorchVideo's shift by half the sheared extent: the top edge stays, not the centre.
+    # PyTorchVideo's shift by half the sheared extent: the top edge stays, not the center.
     return _warp(clip, np.array([[1, factor], [0, 1]]), (clip.shape[1] * factor / 2, 0))
 
 

@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs import demo as demo_config
-from dstadapter_jax.cli.main import expanded_path, main_with_messages
+from dstadapter_jax.cli.main import run_cli
+from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.datasets import open_dataset
+from dstadapter_jax.data.preprocess import preprocess_config
 from dstadapter_jax.demo.picture import draw_pairs
 from dstadapter_jax.demo.signs import REVERSED, SIGNS, render_vocabulary
-from dstadapter_jax.evaluation.results import SplitResults
+from dstadapter_jax.evaluation.results import EvaluationResult
 from dstadapter_jax.evaluation.scores import Scores
-from dstadapter_jax.inference.recognizer import preprocess_config
 from dstadapter_jax.parallel.signals import Interrupted
 from dstadapter_jax.training.loop import train_and_evaluate
 from tfds_builders import __main__ as tfds_builders
@@ -43,7 +44,7 @@ def make_data(workdir: pathlib.Path, seed: int) -> pathlib.Path:
 
 def read_scores(workdir: pathlib.Path) -> Scores:
     """What a run wrote of its test clips."""
-    return SplitResults.load(workdir / "scores_test.npz").scores
+    return EvaluationResult.load(workdir / "scores_test.npz").scores
 
 
 def pair_metrics(scores: Scores, names: Sequence[str]) -> dict[str, Any]:
@@ -113,4 +114,4 @@ def _show(workdir: pathlib.Path, results: dict[str, dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

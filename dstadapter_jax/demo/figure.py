@@ -25,7 +25,7 @@ class Signer:
     skin: Color
     shirt: Color
     hair: Color
-    walls: tuple[Color, Color]  # the background's colours at the top and at the bottom
+    walls: tuple[Color, Color]  # the background's colors at the top and at the bottom
     furniture: tuple[tuple[float, float, float, float], ...]  # x, y, width, height as shares
     unit: float  # half the shoulders' width, as a share of the frame
     girth: float  # thickness of limbs and hands, in units

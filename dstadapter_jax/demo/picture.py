@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dstadapter_jax.data.datasets import ClipDataset
+from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.demo.signs import REVERSED

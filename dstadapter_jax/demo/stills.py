@@ -25,7 +25,7 @@ from dstadapter_jax.demo.signs import REST
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.loading import dump_weights
-from dstadapter_jax.pretrained.names import added_to_clip
+from dstadapter_jax.pretrained.names import is_adapter_weight
 
 PATH = Path(__file__).with_name("backbone.safetensors")
 SEED = 1_000_000  # the demo's clips are drawn from other seeds, and so are its signers
@@ -163,7 +163,9 @@ def main() -> None:
     images, targets = map(np.concatenate, zip(*parts, strict=True))
     weights = dump_weights(train(images, targets))
     backbone = {
-        name: array.astype(np.float16) for name, array in weights.items() if not added_to_clip(name)
+        name: array.astype(np.float16)
+        for name, array in weights.items()
+        if not is_adapter_weight(name)
     }
     save_file(backbone, PATH)
     print(f"{PATH}: {PATH.stat().st_size / 1e6:.2f} MB")

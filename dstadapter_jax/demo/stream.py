@@ -14,15 +14,16 @@ import sys
 
 import numpy as np
 
-from dstadapter_jax import calibrate
-from dstadapter_jax.cli.main import expanded_path, main_with_messages
+from dstadapter_jax.adapters.spotting_settings import SpottingSettings
+from dstadapter_jax.cli.main import run_cli
+from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.video.reader import iter_frames
 from dstadapter_jax.demo.figure import Painter, Signer
 from dstadapter_jax.demo.signs import FPS, REST, SPLITS, write_mp4
-from dstadapter_jax.inference.recognizer import Recogniser
-from dstadapter_jax.spotting.fit import count
-from dstadapter_jax.spotting.recognize import recognise_stream
-from dstadapter_jax.spotting.settings import StreamSettings
+from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.spotting.calibration import calibrate_run
+from dstadapter_jax.spotting.fit import count_detections
+from dstadapter_jax.spotting.recognize import spot_signs
 from dstadapter_jax.spotting.sources import read_video
 from dstadapter_jax.spotting.synthetic import GAP_SECONDS, Annotation
 
@@ -84,22 +85,25 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--workdir", type=expanded_path, default=pathlib.Path("demo"))
     args = parser.parse_args(argv)
     run, video = args.workdir / "adapter", args.workdir / "stream.mp4"
-    recogniser = Recogniser.load(run)
-    seed = recogniser.config["seed"]
+    recognizer = Recognizer.load(run)
+    seed = recognizer.config["seed"]
     logger.info("filming signers who do nothing, and putting all test clips in a row")
     film_idle(args.workdir / "idle", seed)
     shown = compose_video(args.workdir, seed)
     write_shown(args.workdir / "stream.csv", shown)
-    calibrate.main(["--workdir", str(run), "--idle", str(args.workdir / "idle")])
-    width = recogniser.model.cfg.width
-    settings = StreamSettings.load(run, recogniser.step, width)
+    calibrated = calibrate_run(run, background=args.workdir / "idle")
+    print(json.dumps(calibrated))
+    width = recognizer.model.cfg.width
+    settings = SpottingSettings.load(run, recognizer.step, width)
     frames = read_video(str(video))
-    found = list(recognise_stream(recogniser, settings, frames, str(video), live=False))
-    names = recogniser.label_names
-    result = count(found, [Annotation(names.index(label), *times) for label, *times in shown])
+    found = list(spot_signs(recognizer, settings, frames, str(video), live=False))
+    names = recognizer.label_names
+    result = count_detections(
+        found, [Annotation(names.index(label), *times) for label, *times in shown]
+    )
     print(json.dumps({"video": str(video), **result._asdict()}))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from dstadapter_jax.evaluation.scores import AMONG_FIVE, FIRST, MISSED
+from dstadapter_jax.evaluation.scores import MISS, TOP1, TOP5
 
 RESAMPLES, LEVEL, SEED = 10_000, 0.95, 0
 METHOD = f"percentile bootstrap, {RESAMPLES:,} resamples, seed {SEED}"
 # One of three signers alone is drawn in every 27th resample: the interval ends at the worst and the
 # best. Of two it would say nothing more than these.
-FEWEST_SIGNERS = 3
+MIN_SIGNERS = 3
 METRICS = ("top1", "top5", "mean_class_accuracy")
-NUM_OUTCOMES = MISSED + 1
+NUM_OUTCOMES = MISS + 1
 
 _NUMBERS = 2_000_000  # held at a time: some 50 MB
 
@@ -28,8 +28,8 @@ Interval = tuple[float, float]
 Intervals = dict[str, Interval | None]  # None: there is no telling
 
 
-def metrics_of(
-    counts: np.ndarray, share_held: float = 1.0, not_named: np.ndarray | int = 0
+def metrics_from_counts(
+    counts: np.ndarray, share_held: float = 1.0, num_unlisted: np.ndarray | int = 0
 ) -> np.ndarray:
     """Top-1, top-5 and mean class accuracy, `(..., 3)`, in the order of `METRICS`.
 
@@ -37,12 +37,12 @@ def metrics_of(
         counts: `(..., classes, NUM_OUTCOMES)` clips. A class without any is left out of the mean:
             a resample may lack some that the split has.
         share_held: Of all classes, those that the split has; the others count 0.
-        not_named: `(...)` further clips, wrong and of no known class, as `LeftOut.not_named`.
+        num_unlisted: `(...)` further clips, wrong and of no known class, as `LeftOut.num_unlisted`.
     """
-    of_class, first = counts.sum(axis=-1), counts[..., FIRST]
-    clips = of_class.sum(axis=-1) + not_named
+    of_class, first = counts.sum(axis=-1), counts[..., TOP1]
+    clips = of_class.sum(axis=-1) + num_unlisted
     top1 = first.sum(axis=-1) / clips
-    top5 = (first + counts[..., AMONG_FIVE]).sum(axis=-1) / clips
+    top5 = (first + counts[..., TOP5]).sum(axis=-1) / clips
     # A resample may be of nothing but clips of no known class.
     classes = np.maximum((of_class > 0).sum(axis=-1), 1)
     mean = (first / np.maximum(of_class, 1)).sum(axis=-1) / classes
@@ -50,17 +50,17 @@ def metrics_of(
 
 
 def metrics(
-    labels: np.ndarray, outcomes: np.ndarray, num_classes: int, not_named: int = 0
+    labels: np.ndarray, outcomes: np.ndarray, num_classes: int, num_unlisted: int = 0
 ) -> dict[str, float]:
     """The figures themselves, as `Scores.metrics`."""
     counts = np.bincount(labels * NUM_OUTCOMES + outcomes, minlength=num_classes * NUM_OUTCOMES)
     counts = counts.reshape(num_classes, NUM_OUTCOMES)
-    found = metrics_of(counts, (counts.sum(axis=1) > 0).mean(), not_named)
+    found = metrics_from_counts(counts, (counts.sum(axis=1) > 0).mean(), num_unlisted)
     return dict(zip(METRICS, found.tolist(), strict=True))
 
 
 def clip_intervals(
-    labels: np.ndarray, outcomes: np.ndarray, num_classes: int, not_named: int = 0
+    labels: np.ndarray, outcomes: np.ndarray, num_classes: int, num_unlisted: int = 0
 ) -> Intervals:
     """Intervals of `METRICS` over clips.
 
@@ -71,11 +71,11 @@ def clip_intervals(
         labels: `(clips,)` true ids.
         outcomes: `(clips,)`, as `Scores.outcomes`.
         num_classes: Of the dataset.
-        not_named: Further clips, as in `metrics_of`.
+        num_unlisted: Further clips, as in `metrics_from_counts`.
     """
-    found = _intervals(labels, [outcomes], num_classes, not_named)
-    clips = len(labels) + not_named
-    top1, top5 = ((outcomes < worse).sum() / clips for worse in (AMONG_FIVE, MISSED))
+    found = _intervals(labels, [outcomes], num_classes, num_unlisted)
+    clips = len(labels) + num_unlisted
+    top1, top5 = ((outcomes < worse).sum() / clips for worse in (TOP5, MISS))
     held = len(np.unique(labels)) / num_classes
     for name, share, scale in zip(METRICS, (top1, top5, top1), (1, 1, held), strict=True):
         if share in (0, 1):
@@ -89,9 +89,9 @@ def signer_intervals(
     outcomes: np.ndarray,
     num_classes: int,
     signers: np.ndarray,
-    not_named: int = 0,
+    num_unlisted: int = 0,
 ) -> Intervals | None:
-    """Intervals of `METRICS` over signers; None if fewer than `FEWEST_SIGNERS` are known.
+    """Intervals of `METRICS` over signers; None if fewer than `MIN_SIGNERS` are known.
 
     A figure that is the same for all signers has none: three faultless ones don't prove a fourth.
 
@@ -100,11 +100,11 @@ def signer_intervals(
         outcomes: As there.
         num_classes: As there.
         signers: `(clips,)` names, '' where unknown; such clips are in every resample.
-        not_named: As there; in every resample, too.
+        num_unlisted: As there; in every resample, too.
     """
     if _too_few(signers):
         return None
-    return _intervals(labels, [outcomes], num_classes, not_named, signers)
+    return _intervals(labels, [outcomes], num_classes, num_unlisted, signers)
 
 
 def difference_intervals(
@@ -113,7 +113,7 @@ def difference_intervals(
     after: np.ndarray,
     num_classes: int,
     signers: np.ndarray | None = None,
-    not_named: int = 0,
+    num_unlisted: int = 0,
 ) -> Intervals | None:
     """Intervals of how much `METRICS` differ, of two models on the same clips (paired).
 
@@ -123,22 +123,22 @@ def difference_intervals(
         after: `(clips,)` of the other, less whose figures those of `before` are.
         num_classes: Of the dataset.
         signers: As in `signer_intervals`, to draw signers and not clips.
-        not_named: As there.
+        num_unlisted: As there.
     """
     if signers is not None and _too_few(signers):
         return None
-    return _intervals(labels, [before, after], num_classes, not_named, signers)
+    return _intervals(labels, [before, after], num_classes, num_unlisted, signers)
 
 
 def _too_few(signers: np.ndarray) -> bool:
-    return len(set(signers) - {""}) < FEWEST_SIGNERS
+    return len(set(signers) - {""}) < MIN_SIGNERS
 
 
 def _intervals(
     labels: np.ndarray,
     outcomes: Sequence[np.ndarray],
     num_classes: int,
-    not_named: int,
+    num_unlisted: int,
     signers: np.ndarray | None = None,
 ) -> Intervals:
     """Of the figures of one model, or of how much those of a second one differ from them."""
@@ -150,17 +150,19 @@ def _intervals(
     def statistic(counts: np.ndarray) -> np.ndarray:
         tables, no_class = counts[:, :-1].reshape(-1, *shape), counts[:, -1]
         if len(outcomes) == 1:
-            return metrics_of(tables, share_held, no_class)
+            return metrics_from_counts(tables, share_held, no_class)
         before, after = tables.sum(axis=-1), tables.sum(axis=-2)
-        return metrics_of(after, share_held, no_class) - metrics_of(before, share_held, no_class)
+        return metrics_from_counts(after, share_held, no_class) - metrics_from_counts(
+            before, share_held, no_class
+        )
 
     num_cells = math.prod(shape) + 1  # the last one is of clips of no known class
-    cells = np.append(cells, np.full(not_named, num_cells - 1))
+    cells = np.append(cells, np.full(num_unlisted, num_cells - 1))
     if signers is None:
         samples = resample(statistic, cells, num_cells)
-        return dict(zip(METRICS, middle(samples), strict=True))
-    samples = resample(statistic, cells, num_cells, np.append(signers, np.full(not_named, "")))
-    ends = [(low, high) if low < high else None for low, high in middle(samples)]
+        return dict(zip(METRICS, percentile_interval(samples), strict=True))
+    samples = resample(statistic, cells, num_cells, np.append(signers, np.full(num_unlisted, "")))
+    ends = [(low, high) if low < high else None for low, high in percentile_interval(samples)]
     return dict(zip(METRICS, ends, strict=True))
 
 
@@ -171,7 +173,10 @@ def mean_intervals(figures: np.ndarray) -> list[Interval | None]:
     """
     people = len(figures)
     drawn = np.random.default_rng(SEED).multinomial(people, np.full(people, 1 / people), RESAMPLES)
-    return [ends if ends[0] < ends[1] else None for ends in middle(drawn @ figures / people)]
+    return [
+        ends if ends[0] < ends[1] else None
+        for ends in percentile_interval(drawn @ figures / people)
+    ]
 
 
 def share_interval(right: int, clips: int) -> Interval:
@@ -179,7 +184,7 @@ def share_interval(right: int, clips: int) -> Interval:
     if right in (0, clips):
         return _exact(right / clips, clips)
     drawn = np.random.default_rng(SEED).binomial(clips, right / clips, (RESAMPLES, 1))
-    return middle(drawn / clips)[0]
+    return percentile_interval(drawn / clips)[0]
 
 
 def _exact(share: float, clips: int) -> Interval:
@@ -187,7 +192,7 @@ def _exact(share: float, clips: int) -> Interval:
     return (bound, 1.0) if share == 1 else (0.0, 1 - bound)
 
 
-def middle(samples: np.ndarray) -> list[Interval]:
+def percentile_interval(samples: np.ndarray) -> list[Interval]:
     """The interval of each column of `(resamples, figures)`."""
     ends = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return [(float(low), float(high)) for low, high in ends.T]

@@ -1,4 +1,4 @@
-"""Whether a recogniser is right as often as it is sure."""
+"""Whether a recognizer is right as often as it is sure."""
 
 import dataclasses
 from typing import Self

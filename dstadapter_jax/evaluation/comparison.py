@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from dstadapter_jax.evaluation import bootstrap
-from dstadapter_jax.evaluation.results import SplitResults
-from dstadapter_jax.evaluation.scores import FIRST
+from dstadapter_jax.evaluation.results import EvaluationResult
+from dstadapter_jax.evaluation.scores import TOP1
 
 MOST_NAMED = 5  # clips in a message
 
@@ -28,7 +28,7 @@ class Comparison:
         signers: `(clips,)`, '' where unknown.
         outcomes: `(2, clips)`, as `Scores.outcomes`.
         label_names: By label id.
-        not_named: As `LeftOut.not_named`.
+        num_unlisted: As `LeftOut.num_unlisted`.
     """
 
     split: str
@@ -39,7 +39,7 @@ class Comparison:
     signers: np.ndarray
     outcomes: np.ndarray
     label_names: tuple[str, ...]
-    not_named: int
+    num_unlisted: int
 
     @classmethod
     def load(cls, run_a: pathlib.Path, run_b: pathlib.Path, split: str) -> Self:
@@ -48,7 +48,7 @@ class Comparison:
         Raises:
             ValueError: It isn't there, or not of the same clips.
         """
-        both = [SplitResults.load(run / f"scores_{split}.npz") for run in (run_a, run_b)]
+        both = [EvaluationResult.load(run / f"scores_{split}.npz") for run in (run_a, run_b)]
         first, second = both
         _check_same((run_a, run_b), both)
         orders = [np.argsort(results.ids) for results in both]
@@ -70,14 +70,14 @@ class Comparison:
             signers=first.signers[orders[0]],
             outcomes=np.stack([first.outcomes[orders[0]], second.outcomes[orders[1]]]),
             label_names=first.label_names,
-            not_named=first.left_out.not_named,
+            num_unlisted=first.left_out.num_unlisted,
         )
 
     def right_of_signs(self) -> np.ndarray:
-        """Clips of each sign that A recognises, and B, and all of them, `(classes, 3)`."""
+        """Clips of each sign that A recognizes, and B, and all of them, `(classes, 3)`."""
         classes = len(self.label_names)
         right = [
-            np.bincount(self.labels, weights=of_run == FIRST, minlength=classes).astype(int)
+            np.bincount(self.labels, weights=of_run == TOP1, minlength=classes).astype(int)
             for of_run in self.outcomes
         ]
         return np.stack([*right, np.bincount(self.labels, minlength=classes)], axis=1)
@@ -85,15 +85,17 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """What JSON can hold of it; differences are B's figures less A's."""
         labels, classes, (a, b) = self.labels, len(self.label_names), self.outcomes
-        figures = [bootstrap.metrics(labels, of_run, classes, self.not_named) for of_run in (a, b)]
+        figures = [
+            bootstrap.metrics(labels, of_run, classes, self.num_unlisted) for of_run in (a, b)
+        ]
         intervals = (
-            bootstrap.difference_intervals(labels, a, b, classes, signers, self.not_named)
+            bootstrap.difference_intervals(labels, a, b, classes, signers, self.num_unlisted)
             for signers in (None, self.signers)
         )
-        only = [int(((x == FIRST) & (y != FIRST)).sum()) for x, y in ((a, b), (b, a))]
+        only = [int(((x == TOP1) & (y != TOP1)).sum()) for x, y in ((a, b), (b, a))]
         return {
             "split": self.split,
-            "num_clips": len(labels) + self.not_named,
+            "num_clips": len(labels) + self.num_unlisted,
             "run_a": str(self.workdirs[0]),
             "run_b": str(self.workdirs[1]),
             "a": figures[0],
@@ -111,7 +113,7 @@ class Comparison:
         }
 
     def changed_signs(self, direction: int) -> dict[str, dict[str, int]]:
-        """Signs of which B recognises more clips than A (`direction` 1), or fewer (-1).
+        """Signs of which B recognizes more clips than A (`direction` 1), or fewer (-1).
 
         By name, most changed first: `right_a`, `right_b` and `num_clips`.
         """
@@ -137,7 +139,7 @@ def _read_summary(workdir: pathlib.Path, split: str) -> dict[str, Any]:
         ) from error
 
 
-def _check_same(workdirs: Sequence[pathlib.Path], both: Sequence[SplitResults]) -> None:
+def _check_same(workdirs: Sequence[pathlib.Path], both: Sequence[EvaluationResult]) -> None:
     """Raises ValueError, which says what differs, unless labels and clips are the same."""
     a, b = both
     differing = []
@@ -152,7 +154,7 @@ def _check_same(workdirs: Sequence[pathlib.Path], both: Sequence[SplitResults]) 
                 differing.append(f"{len(extra):,} {what} are in {workdir} alone: {named}")
     if not differing and a.label_names != b.label_names:
         differing = ["their signs are in another order"]
-    if (there := a.left_out.not_named) != (here := b.left_out.not_named):
+    if (there := a.left_out.num_unlisted) != (here := b.left_out.num_unlisted):
         differing.append(f"of {there:,} and of {here:,} clips more no list has the names")
     if differing:
         raise ValueError(

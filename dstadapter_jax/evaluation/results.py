@@ -9,15 +9,15 @@ from typing import Self
 
 import numpy as np
 
-from dstadapter_jax.data.datasets import ClipDataset
-from dstadapter_jax.evaluation.scores import MISSED, Scores
-from dstadapter_jax.training.workdir import write_whole
+from dstadapter_jax.data.clip_dataset import ClipDataset
+from dstadapter_jax.evaluation.scores import MISS, Scores
+from dstadapter_jax.files.atomic import atomic_write
 
 CLIP_FIELDS = {"ids": "U", "labels": "iu", "signers": "U"}  # and NumPy's letters for their types
 
 
 @dataclasses.dataclass(frozen=True)
-class LeftOut:
+class MissingClips:
     """Clips that a split lists and the dataset lacks: missing or damaged files.
 
     Clips that were never published aren't among them: nobody can have those.
@@ -26,14 +26,14 @@ class LeftOut:
         ids: `(clips,)`, their names.
         labels: `(clips,)`, their true ids.
         signers: `(clips,)`, '' where unknown.
-        not_named: How many more of the split's official clips its lists don't name, and so nor
+        num_unlisted: How many more of the split's official clips its lists don't name, and so nor
             their labels: wrong for top-1 and top-5, and in no class.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     signers: np.ndarray
-    not_named: int = 0
+    num_unlisted: int = 0
 
     @classmethod
     def of(cls, dataset: ClipDataset, split: str) -> Self:
@@ -44,11 +44,11 @@ class LeftOut:
         """
         reasons, labels, signers = (
             dataset.metadata.get(name, {}).get(split, {})
-            for name in ("missing", "left_out_labels", "left_out_signers")
+            for name in ("missing", "missing_labels", "missing_signers")
         )
         if reasons.keys() != labels.keys():
             raise ValueError(
-                f"{dataset.builder.data_dir}/metadata.json: left_out_labels of {split}: expected"
+                f"{dataset.builder.data_dir}/metadata.json: missing_labels of {split}: expected"
                 f" the {len(reasons)} clips of `missing`, found {len(labels)}. Build the dataset"
                 " again."
             )
@@ -56,12 +56,12 @@ class LeftOut:
             ids=np.array(list(labels), np.str_),
             labels=np.array([dataset.label_names.index(name) for name in labels.values()], int),
             signers=np.array([signers.get(clip, "") for clip in labels], np.str_),
-            not_named=dataset.metadata.get("not_named", {}).get(split, 0),
+            num_unlisted=dataset.metadata.get("num_unlisted", {}).get(split, 0),
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitResults:
+class EvaluationResult:
     """All clips of a split that count: those that were scored, then those left out, all wrong.
 
     Those that no list names have no name here either: of them there is a number alone.
@@ -73,7 +73,7 @@ class SplitResults:
     """
 
     scores: Scores
-    left_out: LeftOut
+    left_out: MissingClips
     label_names: tuple[str, ...]
 
     @functools.cached_property
@@ -94,20 +94,20 @@ class SplitResults:
     @functools.cached_property
     def outcomes(self) -> np.ndarray:
         """As `Scores.outcomes`, `(clips,)`."""
-        wrong = np.full(len(self.left_out.ids), MISSED)
+        wrong = np.full(len(self.left_out.ids), MISS)
         return np.concatenate([self.scores.outcomes, wrong])
 
     @property
     def num_clips(self) -> int:
         """All that count, those that no list names included."""
-        return len(self.labels) + self.left_out.not_named
+        return len(self.labels) + self.left_out.num_unlisted
 
     def metrics(self) -> dict[str, float]:
         """As `Scores.metrics`."""
-        return self.scores.metrics(self.left_out.labels, self.left_out.not_named)
+        return self.scores.metrics(self.left_out.labels, self.left_out.num_unlisted)
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes an npz file: the fields of `Scores`, those of `LeftOut`, and `label_names`."""
+        """Writes an npz file: the fields of `Scores` and of `MissingClips`, and `label_names`."""
         left_out = dataclasses.asdict(self.left_out).items()
         archive = io.BytesIO()
         np.savez(
@@ -116,7 +116,7 @@ class SplitResults:
             **{f"left_out_{name}": values for name, values in left_out},
             label_names=np.array(self.label_names, np.str_),
         )
-        write_whole(path, archive.getvalue())
+        atomic_write(path, archive.getvalue())
 
     @classmethod
     def load(cls, path: pathlib.Path) -> Self:
@@ -136,7 +136,7 @@ class SplitResults:
             ) from error
         scores = Scores(*(arrays[field.name] for field in dataclasses.fields(Scores)))
         ids, labels, signers = (arrays[f"left_out_{name}"] for name in CLIP_FIELDS)
-        left_out = LeftOut(ids, labels, signers, int(arrays["left_out_not_named"]))
+        left_out = MissingClips(ids, labels, signers, int(arrays["left_out_not_named"]))
         return cls(scores, left_out, tuple(arrays["label_names"].tolist()))
 
 
@@ -150,7 +150,7 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
             raise ValueError(f"{name} of type {scored.dtype}")
     if arrays["label_names"].shape != (classes,):
         raise ValueError(f"{arrays['label_names'].shape} label names for {classes} classes")
-    if not np.isin([*arrays["labels"], *arrays["left_out_labels"]], range(classes)).all():
+    if not np.isin([*arrays["labels"], *arrays["missing_labels"]], range(classes)).all():
         raise ValueError("labels without a name")
     if int(arrays["left_out_not_named"]) < 0:
         raise ValueError("a number of clips below 0")

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.data.datasets import ClipDataset
+from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.loader import view_batches
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
-from dstadapter_jax.inference.recognizer import Recogniser
-from dstadapter_jax.parallel.hosts import gather, gather_json, is_primary
+from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.parallel.hosts import all_gather, all_gather_json, is_primary
 
-FIRST, AMONG_FIVE, MISSED = OUTCOMES = range(3)  # where a clip's true label is ranked
+TOP1, TOP5, MISS = OUTCOMES = range(3)  # where a clip's true label is ranked
 
 NAMED = 5  # clips in a message
 
@@ -46,36 +46,36 @@ class Scores:
 
     @functools.cached_property
     def outcomes(self) -> np.ndarray:
-        """Where the true label is: `FIRST`, or else `AMONG_FIVE`, or else `MISSED`; `(clips,)`."""
+        """Where the true label is: `TOP1`, or else `TOP5`, or else `MISS`; `(clips,)`."""
         ranked = np.argsort(-self.probabilities, axis=1, kind="stable")
         hits = ranked[:, :5] == self.labels[:, None]
-        return np.select([hits[:, 0], hits.any(axis=1)], [FIRST, AMONG_FIVE], MISSED)
+        return np.select([hits[:, 0], hits.any(axis=1)], [TOP1, TOP5], MISS)
 
     def metrics(
-        self, left_out: Sequence[int] | np.ndarray = (), not_named: int = 0
+        self, left_out: Sequence[int] | np.ndarray = (), num_unlisted: int = 0
     ) -> dict[str, float]:
         """Top-1, top-5 and mean class accuracy as fractions; a class without clips counts 0.
 
         Args:
             left_out: True ids of further clips, that count as wrong: those that the split lists
                 and the dataset lacks.
-            not_named: How many more there are whose labels no list tells: wrong for top-1 and
+            num_unlisted: How many more there are whose labels no list tells: wrong for top-1 and
                 top-5, and in no class.
         """
         classes = self.probabilities.shape[1]
-        first = self.outcomes == FIRST
+        first = self.outcomes == TOP1
         right = np.bincount(self.labels, weights=first, minlength=classes)
         every = np.concatenate([self.labels, np.asarray(left_out, np.int64)])
         total = np.bincount(every, minlength=classes)
         return {
-            "top1": float(first.sum() / (len(every) + not_named)),
-            "top5": float((self.outcomes != MISSED).sum() / (len(every) + not_named)),
+            "top1": float(first.sum() / (len(every) + num_unlisted)),
+            "top5": float((self.outcomes != MISS).sum() / (len(every) + num_unlisted)),
             "mean_class_accuracy": float((right / np.maximum(total, 1)).mean()),
         }
 
 
 def score_split(
-    recogniser: Recogniser,
+    recognizer: Recognizer,
     dataset: ClipDataset,
     split: str,
     mode: str,
@@ -84,8 +84,8 @@ def score_split(
     """Scores every clip of a split: softmax of each view, then the mean over views.
 
     Args:
-        recogniser: Model and preprocessing.
-        dataset: With the labels that the recogniser knows.
+        recognizer: Model and preprocessing.
+        dataset: With the labels that the recognizer knows.
         split: `train`, `validation` or `test`.
         mode: Which views are taken: the one for `validation`, or `views` for `test`.
         views: Of the latter.
@@ -93,11 +93,11 @@ def score_split(
     Raises:
         FloatingPointError: Of some clips the model says what isn't finite: no accuracy is one then.
     """
-    config = recogniser.config
+    config = recognizer.config
     batches = view_batches(
         dataset,
         split,
-        recogniser.preprocess,
+        recognizer.preprocess,
         batch_size=config["batch_size"] * jax.local_device_count(),
         mode=mode,
         decoder=config["data"]["decoder"],
@@ -117,16 +117,16 @@ def score_split(
             texts |= dict(
                 zip(batch["index"][own].tolist(), zip(ids, signers, strict=True), strict=True)
             )
-            scores = recogniser.probabilities(batch.pop("clip"))
+            scores = recognizer.probabilities(batch.pop("clip"))
             # All hosts' rows on all hosts, so that all come to the same metrics.
-            rows = gather(batch | {"scores": scores})
+            rows = all_gather(batch | {"scores": scores})
             rows = {name: values[rows["count"] > 0] for name, values in rows.items()}
             index, count = rows["index"], rows["count"]
             np.add.at(sums, index, rows["scores"].astype(np.float64) * count[:, None])
             np.add.at(counts, index, count)
             labels[index] = rows["label"]
             progress.update(int(index.max()) + 1 - progress.n)
-    every = dict(item for of_host in gather_json(list(texts.items())) for item in of_host)
+    every = dict(item for of_host in all_gather_json(list(texts.items())) for item in of_host)
     ids, signers = zip(*(every[place] for place in range(num_clips)), strict=True)
     probabilities = sums / counts[:, None]
     if (blown_up := np.flatnonzero(~np.isfinite(probabilities).all(axis=1))).size:

@@ -4,15 +4,16 @@ import dataclasses
 
 import numpy as np
 
-from dstadapter_jax.data.datasets import SPLITS, ClipDataset
+from dstadapter_jax.data.clip_dataset import ClipDataset
+from dstadapter_jax.data.splits import SPLITS
 from dstadapter_jax.evaluation.bootstrap import Interval, share_interval
-from dstadapter_jax.evaluation.results import SplitResults
-from dstadapter_jax.evaluation.scores import FIRST
+from dstadapter_jax.evaluation.results import EvaluationResult
+from dstadapter_jax.evaluation.scores import TOP1
 
 
 @dataclasses.dataclass(frozen=True)
 class SignerAccuracy:
-    """How one person's clips are recognised.
+    """How one person's clips are recognized.
 
     Attributes:
         num_clips: Theirs, left-out ones included.
@@ -33,18 +34,18 @@ class SignerAccuracy:
         return share_interval(self.num_right, self.num_clips)
 
 
-def signer_accuracies(results: SplitResults) -> dict[str, SignerAccuracy]:
+def signer_accuracies(results: EvaluationResult) -> dict[str, SignerAccuracy]:
     """Each signer's, the worst first; last, under '', that of unknown signers' clips."""
     names, numbers = np.unique(results.signers, return_inverse=True)
     clips = np.bincount(numbers)
-    right = np.bincount(numbers, weights=results.outcomes == FIRST).astype(int)
+    right = np.bincount(numbers, weights=results.outcomes == TOP1).astype(int)
     every = {
         str(name): SignerAccuracy(int(of), int(ok))
         for name, of, ok in zip(names, clips, right, strict=True)
     }
-    if not_named := results.left_out.not_named:
+    if num_unlisted := results.left_out.num_unlisted:
         unknown = every.get("", SignerAccuracy(0, 0))
-        every[""] = SignerAccuracy(unknown.num_clips + not_named, unknown.num_right)
+        every[""] = SignerAccuracy(unknown.num_clips + num_unlisted, unknown.num_right)
     return dict(sorted(every.items(), key=lambda item: (item[0] == "", item[1].top1)))
 
 

@@ -1,1 +1,1 @@
-"""Takes a trained recogniser elsewhere: `python -m dstadapter_jax.export`."""
+"""Takes a trained recognizer elsewhere: `python -m dstadapter_jax.export`."""

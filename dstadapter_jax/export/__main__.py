@@ -1,4 +1,4 @@
-"""Takes a trained recogniser elsewhere: `python -m dstadapter_jax.export KIND …`.
+"""Takes a trained recognizer elsewhere: `python -m dstadapter_jax.export KIND …`.
 
 adapter    what was trained, in one small file for `--adapter`, with a model card
 push       that file and its card to the Hugging Face hub
@@ -9,7 +9,7 @@ onnx       a program for ONNX Runtime and its kin, on servers, phones and in bro
 import argparse
 import sys
 
-from dstadapter_jax.cli.main import main_with_messages
+from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.export import adapter
 from dstadapter_jax.export import hub as push
 from dstadapter_jax.export import onnx as onnx_program
@@ -35,4 +35,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_messages(main))
+    sys.exit(run_cli(main))

@@ -18,19 +18,19 @@ from flax.traverse_util import flatten_dict
 
 from dstadapter_jax.adapters.file import DTYPES, Adapter, write_adapter
 from dstadapter_jax.adapters.schema import SHAREABLE, portable
+from dstadapter_jax.adapters.spotting_settings import FILE as STREAM_FILE
+from dstadapter_jax.adapters.spotting_settings import SpottingSettings
 from dstadapter_jax.checkpoints.manager import Checkpointer
-from dstadapter_jax.cli.main import expanded_path
-from dstadapter_jax.data.datasets import SPLITS
+from dstadapter_jax.cli.paths import expanded_path
+from dstadapter_jax.data.splits import SPLITS
 from dstadapter_jax.export.model_card import model_card
+from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
+from dstadapter_jax.models.partition import partition
 from dstadapter_jax.parallel.mesh import make_mesh, replicated
-from dstadapter_jax.pretrained.backbone import Backbone
+from dstadapter_jax.pretrained.backbone import BackboneRef
 from dstadapter_jax.pretrained.names import to_reference
-from dstadapter_jax.spotting.settings import FILE as STREAM_FILE
-from dstadapter_jax.spotting.settings import StreamSettings
-from dstadapter_jax.training.optimizer import partition
-from dstadapter_jax.training.workdir import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +38,14 @@ METRICS = ("top1", "top5", "mean_class_accuracy", "num_clips", "views")  # of ev
 
 
 def collect(
-    workdir: pathlib.Path, which: str = "best", licence: str = "", language: str = ""
+    workdir: pathlib.Path, which: str = "best", license: str = "", language: str = ""
 ) -> tuple[Adapter, dict[str, np.ndarray]]:
     """What an adapter file of a run's checkpoint says and holds; the backbone isn't needed.
 
     Args:
         workdir: The run's.
         which: `best` by validation top-1, `last`, or a step.
-        licence: Of the weights.
+        license: Of the weights.
         language: Of the signs.
 
     Raises:
@@ -63,12 +63,12 @@ def collect(
     adapter = Adapter(
         label_names=tuple(metadata["label_names"]),
         config=_config(config),
-        backbone=_portable(Backbone(**metadata["backbone"])),
+        backbone=_portable(BackboneRef(**metadata["backbone"])),
         step=step,
         metrics=_metrics(workdir, step, validation),
         training=_training(metadata),
         stream=_stream(workdir, step, cfg.width),
-        licence=licence,
+        license=license,
         language=language,
     )
     flat = flatten_dict(jax.device_get(trained), sep="/")
@@ -99,13 +99,13 @@ def _shapes(cfg: ModelConfig, tune: str) -> dict:
 
 
 def _config(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields that a recogniser needs, and none that tells of the machine it was trained on."""
+    """The fields that a recognizer needs, and none that tells of the machine it was trained on."""
     kept = {name: config[name] for name in ("model", "preprocess", "tune", "resize_positions")}
     return kept | {"data": {name: config["data"][name] for name in ("name", "decoder")}}
 
 
-def _portable(backbone: Backbone) -> Backbone:
-    return Backbone(portable(backbone.source), backbone.revision, backbone.sha256)
+def _portable(backbone: BackboneRef) -> BackboneRef:
+    return BackboneRef(portable(backbone.source), backbone.revision, backbone.sha256)
 
 
 def _metrics(
@@ -133,7 +133,7 @@ def _stream(workdir: pathlib.Path, step: int, width: int) -> dict[str, Any]:
     if not (workdir / STREAM_FILE).exists():
         return {}
     try:
-        return StreamSettings.load(workdir, step, width).to_json()
+        return SpottingSettings.load(workdir, step, width).to_json()
     except ValueError as error:
         logger.warning("%s Left out.", error)
         return {}
@@ -144,7 +144,7 @@ def _training(metadata: dict[str, Any]) -> dict[str, Any]:
     return {
         "training_clips": metadata["num_clips"]["train"],
         "epochs": config["num_epochs"],
-        "clips_an_update": metadata["global_batch_size"],
+        "global_batch_size": metadata["global_batch_size"],
         "learning_rate": config["optimizer"]["learning_rate"],
         "weight_decay": config["optimizer"]["weight_decay"],
         "seed": config["seed"],
@@ -177,13 +177,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("-o", "--output", type=_adapter_path, required=True, metavar="FILE")
     parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float16: half the size")
-    parser.add_argument("--licence", default="", help="of the weights, such as cc-by-4.0")
+    parser.add_argument("--license", default="", help="of the weights, such as cc-by-4.0")
     parser.add_argument("--language", type=_language, default="", help="ISO 639 code of the signs'")
     args = parser.parse_args(argv)
-    adapter, weights = collect(args.workdir, args.step, args.licence, args.language)
+    adapter, weights = collect(args.workdir, args.step, args.license, args.language)
     card = args.output.with_suffix(".md")
     write_adapter(args.output, adapter, weights, args.dtype)
-    write_whole(card, model_card(adapter, args.output.name))
+    atomic_write(card, model_card(adapter, args.output.name))
     size = args.output.stat().st_size
     result = {"adapter": str(args.output), "card": str(card), "step": adapter.step, "bytes": size}
     print(json.dumps(result))

@@ -11,7 +11,7 @@ import pathlib
 from typing import Any
 
 from dstadapter_jax.adapters.file import read_adapter
-from dstadapter_jax.cli.main import expanded_path
+from dstadapter_jax.cli.paths import expanded_path
 
 
 def push(path: pathlib.Path, repository: str, *, private: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dstadapter_jax.adapters.schema import portable
 from dstadapter_jax.data.preprocess import IMAGE_MEAN, IMAGE_STD
-from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.models.config import ModelConfig
 
 VERSION = 1  # raised when a field changes its meaning
@@ -15,9 +15,9 @@ SIZES = ("patch_size", "width", "layers", "heads", "spatial_kernel")
 INPUT, OUTPUT = "views", "probabilities"
 
 
-def make_contract(
+def make_manifest(
     cfg: ModelConfig,
-    recogniser: Recogniser,
+    recognizer: Recognizer,
     program: Mapping[str, Any],
     check: Mapping[str, Any],
     packages: Sequence[str],
@@ -26,20 +26,20 @@ def make_contract(
 
     Args:
         cfg: Of the program.
-        recogniser: What was exported.
+        recognizer: What was exported.
         program: Which file it is, and of which format.
         check: How far the program was from the model, on what.
         packages: Whose versions to tell.
     """
-    side, config, backbone = cfg.input_resolution, recogniser.config, recogniser.backbone
+    side, config, backbone = cfg.input_resolution, recognizer.config, recognizer.backbone
     return {
-        "contract_version": VERSION,
+        "manifest_version": VERSION,
         "program": {**program, "dtype": cfg.dtype},
         "input": {
             "name": INPUT,
             "dtype": "uint8",
             "shape": ["batch", cfg.num_frames, side, side, 3],
-            "axes": ["view", "frame", "row", "column", "colour"],
+            "axes": ["view", "frame", "row", "column", "color"],
         },
         "output": {
             "name": OUTPUT,
@@ -47,16 +47,16 @@ def make_contract(
             "shape": ["batch", cfg.num_classes],
             "axes": ["view", "label"],
         },
-        "labels": list(recogniser.label_names),
+        "labels": list(recognizer.label_names),
         "preprocessing": preprocessing_fields(cfg),
-        "preprocessing_in_words": _in_words(cfg),
+        "preprocessing_description": _in_words(cfg),
         "model": {name: getattr(cfg, name) for name in SIZES},
         "backbone": {**dataclasses.asdict(backbone), "source": portable(backbone.source)},
         "training": {
             "dataset": config["data"]["name"],
             "tune": config["tune"],
             "dtype": config["model"]["dtype"],
-            "step": recogniser.step,
+            "step": recognizer.step,
         },
         "versions": {name: metadata.version(name) for name in packages},
         "check": dict(check),
@@ -77,9 +77,9 @@ def preprocessing_fields(cfg: ModelConfig) -> dict[str, Any]:
         "long_side": "floor(long * (resolution / short) + 0.5)",
         "interpolation": "bilinear",
         "antialias": False,
-        "colours": "RGB",
+        "colors": "RGB",
         "crops": ["start", "end", "middle"],
-        "normalised_by": "program",
+        "normalized_by": "program",
         "mean": IMAGE_MEAN.tolist(),
         "std": IMAGE_STD.tolist(),
         "average_over_views": "mean",
@@ -97,12 +97,12 @@ def _in_words(cfg: ModelConfig) -> list[str]:
         "Make them 8-bit RGB by the stream's own matrix and range; each pixel takes the chroma of"
         " its own block, not interpolated.",
         f"Resize them bilinearly so that the short side is {side}, the long side long * {side} /"
-        " short, halves rounded up. Pixel centres are at half-integers; there is no smoothing"
+        " short, halves rounded up. Pixel centers are at half-integers; there is no smoothing"
         " before (OpenCV's INTER_LINEAR).",
         f"Cut three squares of side {side}: at the start (left or top) of the long side, at the"
         " end, and in the middle. With step = floor((long - short) / 2) they begin at 0, at 2 *"
         " step and at step. Of a square video all are the same: one will do.",
-        f"These are the views: uint8, (view, frame {frames}, row {side}, column {side}, colour 3),"
-        " values 0 to 255. The program normalises them itself.",
+        f"These are the views: uint8, (view, frame {frames}, row {side}, column {side}, color 3),"
+        " values 0 to 255. The program normalizes them itself.",
         "The program gives each view's probabilities. The video's are their mean over the three.",
     ]

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from dstadapter_jax.adapters.file import Adapter
-from dstadapter_jax.pretrained.backbone import shipped
+from dstadapter_jax.pretrained.backbone import bundled_path
 
 FRACTIONS = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
 
@@ -23,7 +23,7 @@ def model_card(adapter: Adapter, file_name: str) -> str:
     header = ModelCardData(
         model_name=pathlib.PurePath(file_name).stem,
         language=adapter.language or None,
-        license=adapter.licence.lower() or None,  # the hub's identifiers are in lower case
+        license=adapter.license.lower() or None,  # the hub's identifiers are in lower case
         library_name="dstadapter_jax",
         pipeline_tag="video-classification",
         tags=["sign-language", "sign-language-recognition", "dstadapter", "adapter"],
@@ -81,7 +81,7 @@ def _body(adapter: Adapter, file_name: str) -> str:
 
 def _where(adapter: Adapter) -> str:
     backbone = adapter.backbone
-    if shipped(backbone):
+    if bundled_path(backbone):
         return "The tower comes with dstadapter_jax."
     if _hub_repository(adapter):
         return f"The tower is fetched from `{backbone.source}`."

@@ -1,4 +1,4 @@
-"""Exports the recogniser as one ONNX model, its weights inside.
+"""Exports the recognizer as one ONNX model, its weights inside.
 
     python -m dstadapter_jax.export onnx --workdir DIR -o signs.onnx [VIDEO …]
 

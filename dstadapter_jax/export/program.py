@@ -13,18 +13,18 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from dstadapter_jax.cli.main import expanded_path
+from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import example_views
-from dstadapter_jax.export.manifest import make_contract
-from dstadapter_jax.inference.arguments import add_arguments, load_recogniser, parse
-from dstadapter_jax.inference.recognizer import Recogniser, view_probabilities
+from dstadapter_jax.export.manifest import make_manifest
+from dstadapter_jax.files.atomic import atomic_paths
+from dstadapter_jax.inference.arguments import add_arguments, load_recognizer, parse
+from dstadapter_jax.inference.ranking import read_clip
+from dstadapter_jax.inference.recognizer import Recognizer, view_probabilities
 from dstadapter_jax.models.dstadapter import DSTAdapter
-from dstadapter_jax.predict import read_clip
-from dstadapter_jax.training.workdir import drafts
 
-MOST_BYTES = 2**31 - 2**24  # flatbuffers and protocol buffers end at 2 GiB; the rest is structure
-ALLOWED_DIFFERENCE = 1e-5  # of a probability; rounding makes about 1e-7
+MAX_BYTES = 2**31 - 2**24  # flatbuffers and protocol buffers end at 2 GiB; the rest is structure
+MAX_DIFFERENCE = 1e-5  # of a probability; rounding makes about 1e-7
 NUM_CLIPS = 8  # of the validation split
 
 Run = Callable[[np.ndarray], np.ndarray]  # (B, T, R, R, 3) uint8 -> (B, classes) float32
@@ -56,17 +56,17 @@ def export_program(program: Format, description: str, argv: list[str]) -> int:
     # Accelerators round float32 products more coarsely than the check allows, and may be busy.
     jax.config.update("jax_platforms", "cpu")
     contract_path = args.output.with_name(args.output.name + ".json")
-    with drafts(args.output, contract_path) as (program_file, contract_file):
+    with atomic_paths(args.output, contract_path) as (program_file, contract_file):
         _write(args.output, program_file, b"")  # whether it can be written, before any work
-        recogniser = load_recogniser(args)
-        model = _in_float32(recogniser.model)
-        clips = list(_reference_clips(args.videos, args.data_dir, recogniser))
+        recognizer = load_recognizer(args)
+        model = _in_float32(recognizer.model)
+        clips = list(_reference_clips(args.videos, args.data_dir, recognizer))
         content, facts = program.build(model)
         _write(args.output, program_file, content)
         check = _check(args.output, model, program.load(program_file), clips)
         sha256 = hashlib.sha256(content).hexdigest()
         facts = {"file": args.output.name, "kind": program.kind, "sha256": sha256} | facts
-        contract = make_contract(model.cfg, recogniser, facts, check, program.packages)
+        contract = make_manifest(model.cfg, recognizer, facts, check, program.packages)
         text = json.dumps(contract, indent=2, ensure_ascii=False) + "\n"
         _write(contract_path, contract_file, text.encode())
     files = {"program": str(args.output), "contract": str(contract_path), "bytes": len(content)}
@@ -96,8 +96,8 @@ def _in_float32(model: DSTAdapter) -> DSTAdapter:
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0))))
     weights = jax.tree.map(np.asarray, nnx.state(model))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(weights))
-    if size > MOST_BYTES:
-        most = f"{MOST_BYTES / 1e9:.1f} GB, the most that such a file can hold"
+    if size > MAX_BYTES:
+        most = f"{MAX_BYTES / 1e9:.1f} GB, the most that such a file can hold"
         raise ValueError(f"expected weights of {most}, found {size / 1e9:.1f} GB.")
     return nnx.merge(graphdef, weights)
 
@@ -115,14 +115,14 @@ def _write(path: pathlib.Path, draft: pathlib.Path, content: bytes | bytearray) 
 
 
 def _reference_clips(
-    videos: list[str], data_dir: str, recogniser: Recogniser
+    videos: list[str], data_dir: str, recognizer: Recognizer
 ) -> Iterator[np.ndarray]:
     """Views `(V, T, R, R, 3)` of each clip to check on: of these videos, or of validation clips."""
     if videos:
         for video in videos:
-            yield read_clip(recogniser, video).views
+            yield read_clip(recognizer, video).views
         return
-    data = recogniser.config["data"]
+    data = recognizer.config["data"]
     try:
         source = open_dataset(data["name"], data_dir or data["dir"]).source("validation")
     except ValueError as error:
@@ -131,7 +131,7 @@ def _reference_clips(
             " it is, --data_dir OUT, or name video files to check it on, -o FILE VIDEO …"
         ) from error
     for place in np.unique(np.linspace(0, len(source) - 1, NUM_CLIPS).round().astype(int)):
-        yield example_views(source[place], recogniser.preprocess, data["decoder"], "test", None)[0]
+        yield example_views(source[place], recognizer.preprocess, data["decoder"], "test", None)[0]
 
 
 def _check(
@@ -142,15 +142,15 @@ def _check(
     largest = 0.0
     for views in tqdm(clips, "checking", unit="clip", disable=None, leave=False):
         largest = np.maximum(largest, np.abs(run(views) - np.asarray(expected(views))).max())
-    if not largest <= ALLOWED_DIFFERENCE:  # not a number, either
+    if not largest <= MAX_DIFFERENCE:  # not a number, either
         raise ValueError(
             f"{path}: not written, since it gives other probabilities than the model: by up to"
-            f" {largest:.2g} on {len(clips)} clips, where {ALLOWED_DIFFERENCE:g} is allowed."
+            f" {largest:.2g} on {len(clips)} clips, where {MAX_DIFFERENCE:g} is allowed."
             " Install the versions that the requirements files name."
         )
     return {
         "num_clips": len(clips),
         "num_views": sum(map(len, clips)),
         "largest_probability_difference": float(largest),
-        "allowed_difference": ALLOWED_DIFFERENCE,
+        "allowed_difference": MAX_DIFFERENCE,
     }

@@ -1,4 +1,4 @@
-"""Exports the recogniser as one StableHLO program, its weights inside, by `jax.export`.
+"""Exports the recognizer as one StableHLO program, its weights inside, by `jax.export`.
 
     python -m dstadapter_jax.export stablehlo --workdir DIR -o signs.stablehlo [VIDEO …]
 

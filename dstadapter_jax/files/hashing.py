@@ -6,11 +6,11 @@ Orbax's format guards its indices and not the arrays: a flipped bit would be res
 import hashlib
 import json
 import zlib
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 
 def checksum_json(content: Any) -> str:
@@ -26,16 +26,7 @@ def checksum_arrays(tree: Any) -> dict[str, int]:
     }
 
 
-def fetch_finite(tree: Any) -> Any:
-    """What `fetch` gives; raises FloatingPointError if a number among it isn't finite."""
-    whole = fetch(tree)
-    if not all(np.isfinite(array).all() for array in jax.tree.leaves(whole)):
-        raise FloatingPointError("weights or optimizer state aren't finite any more")
-    return whole
-
-
-def fetch(tree: Any) -> Any:
-    """Whole arrays in this process's memory, also where each process holds a part of them."""
-    if jax.process_count() > 1:
-        return multihost_utils.process_allgather(tree, tiled=True)
-    return jax.device_get(tree)
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits: the identity of a backbone."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

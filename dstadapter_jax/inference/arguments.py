@@ -1,13 +1,13 @@
-"""The arguments that tell a command what to recognise with: a run, or adapter files."""
+"""The arguments that tell a command what to recognize with: a run, or adapter files."""
 
 import argparse
 import pathlib
 import re
 from typing import Any
 
-from dstadapter_jax.cli.main import expanded_path
-from dstadapter_jax.inference.multi_adapter import Predictor
-from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.cli.paths import expanded_path
+from dstadapter_jax.inference.multi_adapter import MultiAdapterRecognizer
+from dstadapter_jax.inference.recognizer import Recognizer
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> Any:
@@ -37,14 +37,14 @@ def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespac
     return args
 
 
-def load_recogniser(args: argparse.Namespace) -> Recogniser:
+def load_recognizer(args: argparse.Namespace) -> Recognizer:
     """The run's or the adapter file's."""
     if args.adapter:
-        return Recogniser.load_adapter(args.adapter, args.backbone)
-    return Recogniser.load(args.workdir, args.step or "best", args.backbone)
+        return Recognizer.load_adapter(args.adapter, args.backbone)
+    return Recognizer.load(args.workdir, args.step or "best", args.backbone)
 
 
-def load_recognisers(args: argparse.Namespace) -> dict[str, Recogniser]:
+def load_recognizers(args: argparse.Namespace) -> dict[str, Recognizer]:
     """One for each of many adapter files, by name; a single one without a name is called ``""``.
 
     Raises:
@@ -53,11 +53,11 @@ def load_recognisers(args: argparse.Namespace) -> dict[str, Recogniser]:
     named = [_named(text, alone=len(args.adapter) == 1) for text in args.adapter or ()]
     if not named or named[0][0] == "":
         args.adapter = named[0][1] if named else None
-        return {"": load_recogniser(args)}
+        return {"": load_recognizer(args)}
     if len(dict(named)) < len(named):
         names = ", ".join(name for name, _ in named)
         raise ValueError(f"--adapter: expected names that differ, found {names}; say NAME=FILE.")
-    return dict(Predictor(dict(named), args.backbone).recognisers)
+    return dict(MultiAdapterRecognizer(dict(named), args.backbone).recognizers)
 
 
 def _named(text: str, *, alone: bool) -> tuple[str, str]:

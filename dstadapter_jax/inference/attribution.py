@@ -17,7 +17,7 @@ tokens whose rows sum to 1, so that none is lost or made:
 
 N divides rows by their sums, A are the attention's weights, v is the sum of the votes, x the
 adapter's input, tap what its convolution takes from a frame, W its second layer, g its gate. The
-attention's rule is Chefer, Gur and Wolf's (ICCV 2021, rules 5 and 6), its rows normalised as in
+attention's rule is Chefer, Gur and Wolf's (ICCV 2021, rules 5 and 6), its rows normalized as in
 Abnar and Zuidema's roll-out (ACL 2020); to weigh the parts of a residual sum by their norms is
 Kobayashi, Kuribayashi, Yokoi and Inui's (EMNLP 2021). MLPs and 1x1x1 adapters keep tokens apart.
 What stays on the class tokens to the end tells of no patch and is left out.
@@ -43,7 +43,7 @@ from dstadapter_jax.data.preprocess import normalize
 from dstadapter_jax.models.dstadapter import Adapter, Block, DSTAdapter
 from dstadapter_jax.models.layers import Hook
 
-Seen = dict[tuple[str, str], Any]  # what a hook saw, by module and name
+Intermediates = dict[tuple[str, str], Any]  # what a hook saw, by module and name
 
 WEIGHTS = ("attn", "weights")
 
@@ -57,8 +57,8 @@ class Attribution(NamedTuple):
         patches: `(b, t, h, w)`, shares of relevance; sum to 1 over a clip.
         temporal_gates: `(b, layers, d)`, of the temporal adapters, in (0, 1).
         spatial_gates: `(b, layers - 1, d)`; the last layer's reaches no logit.
-        borrowed: `(b, layers)`, the mean share of a patch that its temporal adapter took from the
-            frames before and after.
+        temporal_mixing: `(b, layers)`, mean share of a patch that its temporal adapter took
+            from the previous and the next frame.
     """
 
     logits: jax.Array
@@ -66,7 +66,7 @@ class Attribution(NamedTuple):
     patches: jax.Array
     temporal_gates: jax.Array
     spatial_gates: jax.Array
-    borrowed: jax.Array
+    temporal_mixing: jax.Array
 
 
 def explain(
@@ -109,31 +109,31 @@ def _compiled(graphdef: nnx.GraphDef, weights: nnx.State, views: jax.Array, *ids
 def attribute(
     model: DSTAdapter, clips: jax.Array, labels: jax.Array, against: jax.Array | None = None
 ) -> Attribution:
-    """As `explain`, of normalised clips, for `jax.jit`.
+    """As `explain`, of normalized clips, for `jax.jit`.
 
     Blocks are gone through twice: forwards, keeping each one's input, and backwards, with the
     gradient and the relevance of its output. Only one block's attention is held at a time.
     """
     frames = model.cfg.num_frames
     direction = _direction(model.head.kernel.get_value(), labels, against)
-    x, inputs = model.through_blocks(model.embed(clips), keep=True)
+    x, inputs = model.encode(model.embed(clips), return_intermediates=True)
 
-    features, pull, last = _watched(model.frame_features, x)
+    features, pull, last = _vjp_with_intermediates(model.frame_features, x)
     votes = jnp.einsum("btd,bd->bt", features, direction) / frames
     gradient, of_weights = pull(jnp.broadcast_to(direction[:, None] / frames, features.shape))
     start = jnp.zeros(x.shape[:2]).at[:, 0].set(_shares(jax.nn.relu(votes), axes=1).ravel())
-    relevance, borrowed = _through_block(start, model.last_block, x, last, of_weights)
+    relevance, temporal_mixing = _through_block(start, model.last_block, x, last, of_weights)
 
     graphdef, layers = nnx.split(model.blocks)
 
     def backwards(carry: tuple[jax.Array, jax.Array], layer: Any) -> tuple[Any, Any]:
         relevance, gradient = carry
         block, x = nnx.merge(graphdef, layer[0]), layer[1]
-        _, pull, seen = _watched(block, x)
+        _, pull, seen = _vjp_with_intermediates(block, x)
         gradient, of_weights = pull(gradient)
-        relevance, borrowed = _through_block(relevance, block, x, seen, of_weights)
+        relevance, temporal_mixing = _through_block(relevance, block, x, seen, of_weights)
         gates = seen["t_adapter", "gate"], seen["s_adapter", "gate"]
-        return (relevance, gradient), (*gates, borrowed)
+        return (relevance, gradient), (*gates, temporal_mixing)
 
     carry, of_layers = jax.lax.scan(
         backwards, (relevance, gradient), (layers, inputs), reverse=True
@@ -147,7 +147,7 @@ def attribute(
         patches=_shares(patches, axes=(1, 2, 3)),
         temporal_gates=jnp.concatenate([by_clip[0], last_gate[:, None]], axis=1),
         spatial_gates=by_clip[1],
-        borrowed=jnp.concatenate([by_clip[2], borrowed[:, None]], axis=1),
+        temporal_mixing=jnp.concatenate([by_clip[2], temporal_mixing[:, None]], axis=1),
     )
 
 
@@ -164,9 +164,9 @@ def _shares(values: jax.Array, axes: int | tuple[int, ...]) -> jax.Array:
     return jnp.where(total > 0, values / jnp.where(total > 0, total, 1), equal)
 
 
-def _watched(
+def _vjp_with_intermediates(
     function: Callable[[jax.Array, Hook], jax.Array], x: jax.Array
-) -> tuple[jax.Array, Callable[[jax.Array], tuple[jax.Array, jax.Array]], Seen]:
+) -> tuple[jax.Array, Callable[[jax.Array], tuple[jax.Array, jax.Array]], Intermediates]:
     """Calls `function(x, hook)`.
 
     Returns:
@@ -174,8 +174,8 @@ def _watched(
         and what the hook saw.
     """
 
-    def run(x: jax.Array, nudge: ArrayLike) -> tuple[jax.Array, Seen]:
-        seen: Seen = {}
+    def run(x: jax.Array, nudge: ArrayLike) -> tuple[jax.Array, Intermediates]:
+        seen: Intermediates = {}
 
         def hook(module: str, name: str, value: Any) -> Any:
             seen[module, name] = value
@@ -188,9 +188,9 @@ def _watched(
 
 
 def _through_block(
-    relevance: jax.Array, block: Block, x: jax.Array, seen: Seen, of_weights: jax.Array
+    relevance: jax.Array, block: Block, x: jax.Array, seen: Intermediates, of_weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Takes relevance `(b t) n` from a block's output to its input x; and what was borrowed."""
+    """Takes relevance `(b t) n` from a block's output to its input x; and the temporal mixing."""
     relevance = _through_attention(relevance, seen[WEIGHTS] * of_weights)
     taps, gate = (seen["t_adapter", name] for name in ("taps", "gate"))
     return _through_time(relevance, _time_shares(block.t_adapter, x, taps, gate))
@@ -214,14 +214,14 @@ def _time_shares(
     """Shares of each patch from the frame before, its own and the one after: `3 b t p`."""
     gate = gate[:, None, None, None]
     parts = [jnp.linalg.norm((tap @ adapter.fc2.kernel) * gate, axis=-1) for tap in taps]
-    before, centre, after = (rearrange(part, "b t h w -> b t (h w)") for part in parts)
+    before, center, after = (rearrange(part, "b t h w -> b t (h w)") for part in parts)
     own = jnp.linalg.norm(x[:, 1:].astype(jnp.float32), axis=-1)
     own = rearrange(own, "(b t) p -> b t p", t=before.shape[1])
-    return _shares(jnp.stack([before, own + centre, after]), axes=0)
+    return _shares(jnp.stack([before, own + center, after]), axes=0)
 
 
 def _through_time(relevance: jax.Array, shares: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Takes relevance `(b t) n` to the frames that its patches came from; and what was borrowed."""
+    """Propagates relevance `(b t) n` to the source frames; also returns the temporal mixing."""
     patches = rearrange(relevance[:, 1:], "(b t) p -> b t p", t=shares.shape[2])
     before, own, after = patches * shares
     # Beyond the clip's ends there is nothing to take: before[:, 0] and after[:, -1] are 0.

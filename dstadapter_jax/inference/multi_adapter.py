@@ -14,15 +14,15 @@ from jax.sharding import Mesh
 
 from dstadapter_jax.adapters.file import Adapter, AdapterError, read_adapter
 from dstadapter_jax.data.preprocess import normalize
-from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
-from dstadapter_jax.parallel.mesh import make_mesh, on_mesh, place_batch, replicated
-from dstadapter_jax.pretrained.backbone import Tower, find_backbone
-from dstadapter_jax.pretrained.names import to_ours
+from dstadapter_jax.parallel.mesh import make_mesh, put_batch, replicated, traced_under
+from dstadapter_jax.pretrained.backbone import FrozenBackbone, resolve_backbone
+from dstadapter_jax.pretrained.names import to_params
 
 
-class Predictor:
+class MultiAdapterRecognizer:
     """Adapters by name over one backbone; rows of a batch may differ in their language.
 
     A row's result is the same to the last bit whatever the other rows are and whichever other
@@ -33,7 +33,7 @@ class Predictor:
 
     Attributes:
         adapters: By name, what the files say of themselves.
-        recognisers: By name; each answers by this predictor's one program.
+        recognizers: By name; each answers by this predictor's one program.
         batch_size: Clips that are computed at once.
     """
 
@@ -71,8 +71,8 @@ class Predictor:
             self._check_fits(name, adapter)
             self.adapters[name] = adapter
             self._place(name, weights)
-        self.recognisers = {
-            name: Recogniser.of_adapter(
+        self.recognizers = {
+            name: Recognizer.of_adapter(
                 adapter, functools.partial(self._of_one_language, name), self._model(name)
             )
             for name, adapter in self.adapters.items()
@@ -80,9 +80,9 @@ class Predictor:
 
     def _load_tower(self, adapter: Adapter, backbone: str) -> None:
         self._cfg = _sizes(adapter.model)
-        tower = Tower.load(
+        tower = FrozenBackbone.load(
             self._cfg,
-            find_backbone(adapter.backbone, backbone),
+            resolve_backbone(adapter.backbone, backbone),
             resize_positions=adapter.config["resize_positions"],
         )
         self._graphdef, self._identity = tower.graphdef, tower.start
@@ -90,7 +90,7 @@ class Predictor:
         head = {name: tower.start[f"head/{name}"] for name in ("kernel", "bias")}
         self._frozen = self._put({**tower.frozen, "head": head})
         self._features = _make_features(tower.graphdef, self._mesh)
-        self._classify = jax.jit(on_mesh(self._mesh, _classify))
+        self._classify = jax.jit(traced_under(self._mesh, _classify))
 
     @functools.cached_property
     def _start(self) -> dict:
@@ -102,7 +102,7 @@ class Predictor:
 
     def _place(self, name: str, weights: Mapping[str, np.ndarray]) -> None:
         start = self._start if self.adapters[name].config["tune"] == "head" else {}
-        own = self._put(to_ours(weights, self._cfg))
+        own = self._put(to_params(weights, self._cfg))
         self._weights[name] = unflatten_dict(start | own, sep="/")
         self._heads[name] = self._weights[name].pop("head")
 
@@ -138,7 +138,7 @@ class Predictor:
             self.probabilities(clip, [name])
 
     def probabilities(self, clips: np.ndarray, languages: Sequence[str]) -> list[np.ndarray]:
-        """Recognises each clip in its language.
+        """Recognizes each clip in its language.
 
         Args:
             clips: Views `(B, T, R, R, 3)` uint8, as `preprocess` makes them.
@@ -170,7 +170,7 @@ class Predictor:
         rest = self.batch_size - len(clips)
         filled = np.concatenate([clips, np.zeros((rest, *clips.shape[1:]), np.uint8)])
         adapters = tuple(self._weights[name] for name in (*languages, *[languages[0]] * rest))
-        features = self._features(adapters, self._frozen, place_batch(self._mesh, filled))
+        features = self._features(adapters, self._frozen, put_batch(self._mesh, filled))
         # Heads differ in their number of classes: each is applied to the whole batch, which costs
         # next to nothing, so that its program's shape depends on nothing else.
         scores = {
@@ -196,13 +196,13 @@ def _make_features(
         return nnx.merge(graphdef, adapter, frozen).features(normalize(clips))
 
     def features(adapters: tuple[dict, ...], frozen: dict, clips: jax.Array) -> jax.Array:
-        if len(adapters) == 1:  # rounds as a `Recogniser` of one clip does
+        if len(adapters) == 1:  # rounds as a `Recognizer` of one clip does
             return of_one(adapters[0], frozen, clips)
         stacked = jax.tree.map(lambda *weights: jnp.stack(weights), *adapters)
         rows = jax.vmap(lambda adapter, clip: of_one(adapter, frozen, clip[None])[0])
         return rows(stacked, clips)
 
-    return jax.jit(on_mesh(mesh, features))
+    return jax.jit(traced_under(mesh, features))
 
 
 def _classify(head: dict, features: jax.Array) -> jax.Array:

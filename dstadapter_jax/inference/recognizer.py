@@ -1,4 +1,4 @@
-"""From a workdir or an adapter file to a recogniser: weights, label names and preprocessing."""
+"""From a workdir or an adapter file to a recognizer: weights, label names and preprocessing."""
 
 import dataclasses
 import logging
@@ -12,22 +12,21 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from dstadapter_jax.adapters.file import Adapter, read_adapter
+from dstadapter_jax.adapters.spotting_settings import SpottingSettings
 from dstadapter_jax.checkpoints.manager import Checkpointer
-from dstadapter_jax.data.preprocess import PreprocessConfig, normalize
+from dstadapter_jax.data.preprocess import PreprocessConfig, normalize, preprocess_config
 from dstadapter_jax.data.video.reader import check_decoder
-from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
-from dstadapter_jax.parallel.mesh import make_mesh, on_mesh, place_batch, replicated
-from dstadapter_jax.pretrained.backbone import Backbone, Tower, find_backbone
-from dstadapter_jax.pretrained.formats import WeightsError, file_sha256, resolve_source
-from dstadapter_jax.pretrained.loading import load_weights
-from dstadapter_jax.spotting.settings import StreamSettings
-from dstadapter_jax.training.optimizer import partition
+from dstadapter_jax.models.partition import partition
+from dstadapter_jax.parallel.mesh import make_mesh, put_batch, replicated, traced_under
+from dstadapter_jax.pretrained.backbone import BackboneRef, FrozenBackbone, resolve_backbone
+from dstadapter_jax.pretrained.formats import WeightsError
+from dstadapter_jax.pretrained.initialization import build_model
 
 logger = logging.getLogger(__name__)
 
 
-class DivergedError(ValueError):
+class NonFiniteOutputError(ValueError):
     """What a model says isn't finite."""
 
     def __init__(self) -> None:
@@ -35,41 +34,6 @@ class DivergedError(ValueError):
             "the model's probabilities aren't finite: its weights are those of a training that"
             " diverged. Take another checkpoint, --step=N, or another adapter file."
         )
-
-
-def preprocess_config(config: Mapping[str, Any]) -> PreprocessConfig:
-    """The preprocessing of a run's config; frames and resolution are the model's."""
-    model = config["model"]
-    return PreprocessConfig(
-        num_frames=model["num_frames"],
-        resolution=model["input_resolution"],
-        **config["preprocess"],
-    )
-
-
-def draw_model(cfg: ModelConfig, seed: int) -> DSTAdapter:
-    """A model with random weights, drawn by one program: a hundred small ones take longer."""
-
-    def draw() -> DSTAdapter:
-        return DSTAdapter(cfg, rngs=nnx.Rngs(seed))
-
-    graphdef = nnx.graphdef(nnx.eval_shape(draw))
-    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(draw()))())
-
-
-def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, Backbone]:
-    """A model as training starts from: drawn from the seed, its backbone loaded."""
-    source, revision = config["pretrained"], config["pretrained_revision"]
-    # Before the model is drawn: a path that is wrong is said at once.
-    path = resolve_source(source, revision or None) if source else None
-    model = draw_model(ModelConfig(**config["model"]), config["seed"])
-    if path is None:
-        return model, Backbone()
-    loaded = load_weights(model, path, resize_positions=config["resize_positions"])
-    logger.info("backbone %s: %s", source, loaded)
-    if not source.startswith("hf:"):
-        source = str(path.absolute())
-    return model, Backbone(source, revision, file_sha256(path))
 
 
 def view_probabilities(model: DSTAdapter, views: jax.Array) -> jax.Array:
@@ -85,11 +49,11 @@ def make_predict(
     def predict(trainable: dict, frozen: dict, clips: jax.Array) -> jax.Array:
         return view_probabilities(nnx.merge(graphdef, trainable, frozen), clips)
 
-    return jax.jit(on_mesh(mesh, predict))
+    return jax.jit(traced_under(mesh, predict))
 
 
 @dataclasses.dataclass(frozen=True)
-class Recogniser:
+class Recognizer:
     """A trained model with what belongs to it.
 
     Attributes:
@@ -109,8 +73,8 @@ class Recogniser:
     preprocess: PreprocessConfig
     config: Mapping[str, Any]
     step: int
-    backbone: Backbone
-    stream: StreamSettings | None = None
+    backbone: BackboneRef
+    stream: SpottingSettings | None = None
 
     @classmethod
     def load(cls, workdir: pathlib.Path, which: str = "best", backbone: str = "") -> Self:
@@ -129,7 +93,7 @@ class Recogniser:
             step = checkpoints.find_step(which)
             metadata = checkpoints.metadata(step)
             config = metadata["config"]
-            source = _backbone_source(Backbone(**metadata["backbone"]), backbone)
+            source = _backbone_source(BackboneRef(**metadata["backbone"]), backbone)
             model, _ = build_model(config | {"pretrained": source})
             graphdef, *weights = partition(model, config["tune"])
             mesh = make_mesh()
@@ -142,7 +106,7 @@ class Recogniser:
             preprocess=preprocess_config(config),
             config=config,
             step=step,
-            backbone=Backbone(**metadata["backbone"]),
+            backbone=BackboneRef(**metadata["backbone"]),
         )
 
     @classmethod
@@ -158,8 +122,10 @@ class Recogniser:
             WeightsError: A file can't be fetched, or isn't the backbone that it was trained on.
         """
         adapter, weights = read_adapter(source)
-        path = find_backbone(adapter.backbone, backbone)
-        tower = Tower.load(adapter.model, path, resize_positions=adapter.config["resize_positions"])
+        path = resolve_backbone(adapter.backbone, backbone)
+        tower = FrozenBackbone.load(
+            adapter.model, path, resize_positions=adapter.config["resize_positions"]
+        )
         mesh = make_mesh()
         parts = jax.device_put((tower.trainable(weights), tower.frozen), replicated(mesh))
         probabilities = _bound(make_predict(tower.graphdef, mesh), mesh, *parts)
@@ -182,7 +148,7 @@ class Recogniser:
             step=adapter.step,
             backbone=adapter.backbone,
             stream=(
-                StreamSettings.of_json(adapter.stream, adapter.model.width)
+                SpottingSettings.of_json(adapter.stream, adapter.model.width)
                 if adapter.stream
                 else None
             ),
@@ -192,18 +158,18 @@ class Recogniser:
 def _bound(
     predict: Callable[[dict, dict, jax.Array], jax.Array], mesh: Mesh, trainable: dict, frozen: dict
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """`Recogniser.probabilities` of these weights."""
+    """`Recognizer.probabilities` of these weights."""
 
     def probabilities(clips: np.ndarray) -> np.ndarray:
-        return np.asarray(predict(trainable, frozen, place_batch(mesh, clips)))
+        return np.asarray(predict(trainable, frozen, put_batch(mesh, clips)))
 
     return probabilities
 
 
-def _backbone_source(trained_on: Backbone, elsewhere: str) -> str:
+def _backbone_source(trained_on: BackboneRef, elsewhere: str) -> str:
     """The backbone of a checkpoint as `build_model` takes it: its file, or none."""
     if trained_on.source:
-        return str(find_backbone(trained_on, elsewhere))
+        return str(resolve_backbone(trained_on, elsewhere))
     if elsewhere:
         raise WeightsError("--backbone: this run used no backbone file; leave it out.")
     return ""

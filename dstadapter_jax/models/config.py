@@ -5,18 +5,18 @@ from typing import Any, Self
 
 import jax
 
-DEAR = "dear"  # name of the values that are dear to recompute and cheap to keep
+SAVED_ACTIVATION = "dear"  # name of the values that are dear to recompute and cheap to keep
 REMAT_POLICIES = {
     "none": None,
     # Keep each block's input, its queries, keys and values, the MLP's hidden layer and what the
     # adapters have in their bottlenecks; recompute the rest, an eighth of the forward pass.
-    "selective": jax.checkpoint_policies.save_only_these_names(DEAR),
+    "selective": jax.checkpoint_policies.save_only_these_names(SAVED_ACTIVATION),
     # Keep only each block's input.
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 COMPUTE_DTYPES = ("float32", "bfloat16")
 SPATIAL_KERNELS = ((1, 1, 1), (1, 3, 3))
-REDUCTION = 16  # bottleneck of the adapters and of their gates: width // 16
+BOTTLENECK_RATIO = 16  # bottleneck of the adapters and of their gates: width // 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +50,9 @@ class ModelConfig:
                 f"model.input_resolution: expected a multiple of model.patch_size ="
                 f" {self.patch_size}, found {self.input_resolution}."
             )
-        if self.heads < 1 or self.width < REDUCTION or self.width % self.heads:
+        if self.heads < 1 or self.width < BOTTLENECK_RATIO or self.width % self.heads:
             raise ValueError(
-                f"model.width: expected at least {REDUCTION} and a multiple of model.heads ="
+                f"model.width: expected at least {BOTTLENECK_RATIO} and a multiple of model.heads ="
                 f" {self.heads}, found {self.width}."
             )
         if not 0 <= self.dropout < 1:
@@ -87,4 +87,4 @@ class ModelConfig:
     @property
     def bottleneck(self) -> int:
         """Channels inside an adapter."""
-        return self.width // REDUCTION
+        return self.width // BOTTLENECK_RATIO

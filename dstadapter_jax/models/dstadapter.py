@@ -14,24 +14,29 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
-from dstadapter_jax.models.config import DEAR, REDUCTION, REMAT_POLICIES, ModelConfig
+from dstadapter_jax.models.config import (
+    BOTTLENECK_RATIO,
+    REMAT_POLICIES,
+    SAVED_ACTIVATION,
+    ModelConfig,
+)
 from dstadapter_jax.models.layers import (
     Hook,
     depthwise_conv,
+    identity_hook,
     layer_norm,
     linear,
     quick_gelu,
-    unhooked,
-    widen,
+    up_projection,
 )
-from dstadapter_jax.parallel.mesh import whole
+from dstadapter_jax.parallel.mesh import all_gather_weights
 
 
 class ChannelGate(nnx.Module):
     """One gate a clip and channel: `sigmoid(W2 relu(W1 v))` of the mean activation v."""
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
-        hidden = cfg.width // REDUCTION
+        hidden = cfg.width // BOTTLENECK_RATIO
         self.fc1 = linear(cfg.width, hidden, cfg, rngs, use_bias=False, dtype="float32")
         self.fc2 = linear(hidden, cfg.width, cfg, rngs, use_bias=False, dtype="float32")
 
@@ -51,13 +56,13 @@ class Adapter(nnx.Module):
         self.fc1 = linear(cfg.width, cfg.bottleneck, cfg, rngs)
         self.conv_kernel = nnx.Param(jnp.zeros((*kernel, cfg.bottleneck)))
         self.conv_bias = nnx.Param(jnp.zeros(cfg.bottleneck))
-        self.fc2 = linear(cfg.bottleneck, cfg.width, cfg, rngs, dot_general=widen)
+        self.fc2 = linear(cfg.bottleneck, cfg.width, cfg, rngs, dot_general=up_projection)
         self.gate = ChannelGate(cfg, rngs=rngs)
 
-    def __call__(self, x: jax.Array, hook: Hook = unhooked) -> jax.Array:
+    def __call__(self, x: jax.Array, hook: Hook = identity_hook) -> jax.Array:
         """Maps `(b t) n d` to the same shape; the hook gets `taps` and `gate`, `(b, d)`."""
         clip = {"t": self.cfg.num_frames, "h": self.cfg.grid}
-        h = checkpoint_name(self.fc1(x[:, 1:]), DEAR)
+        h = checkpoint_name(self.fc1(x[:, 1:]), SAVED_ACTIVATION)
         h = rearrange(h, "(b t) (h w) c -> b t h w c", **clip)
         kernel, bias = self.conv_kernel.astype(h.dtype), self.conv_bias.astype(h.dtype)
         h = depthwise_conv(h, kernel, bias, hook)
@@ -79,7 +84,7 @@ class Attention(nnx.Module):
         self.out = linear(cfg.width, cfg.width, cfg, rngs)
 
     def __call__(
-        self, x: jax.Array, *, class_token_only: bool = False, hook: Hook = unhooked
+        self, x: jax.Array, *, class_token_only: bool = False, hook: Hook = identity_hook
     ) -> jax.Array:
         """Maps `f n d` to `f n d`, or to `f 1 d` if only the class token asks.
 
@@ -87,9 +92,9 @@ class Attention(nnx.Module):
         """
         # Heads are folded into the batch: plain batched products, several times faster on CPUs than
         # an einsum over (f, n, heads, d), and the same product to accelerators.
-        query = checkpoint_name(self.query(x[:, :1] if class_token_only else x), DEAR)
+        query = checkpoint_name(self.query(x[:, :1] if class_token_only else x), SAVED_ACTIVATION)
         query = rearrange(query, "f q (heads d) -> (f heads) q d", heads=self.heads)
-        key_value = checkpoint_name(self.key_value(x), DEAR)
+        key_value = checkpoint_name(self.key_value(x), SAVED_ACTIVATION)
         key, value = rearrange(
             key_value, "f n (two heads d) -> two (f heads) n d", two=2, heads=self.heads
         )
@@ -111,7 +116,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `… d` to `… d`."""
-        return self.fc2(quick_gelu(checkpoint_name(self.fc1(x), DEAR)))
+        return self.fc2(quick_gelu(checkpoint_name(self.fc1(x), SAVED_ACTIVATION)))
 
 
 class Block(nnx.Module):
@@ -125,14 +130,14 @@ class Block(nnx.Module):
         self.ln_2 = layer_norm(cfg, rngs)
         self.mlp = MLP(cfg, rngs=rngs)
 
-    def __call__(self, x: jax.Array, hook: Hook = unhooked) -> jax.Array:
+    def __call__(self, x: jax.Array, hook: Hook = identity_hook) -> jax.Array:
         """Maps `(b t) n d` to the same shape."""
         x = self.t_adapter(x, functools.partial(hook, "t_adapter"))
         y = self.attn(self.ln_1(x), hook=functools.partial(hook, "attn"))
         x = x + self.s_adapter(y, functools.partial(hook, "s_adapter"))
         return x + self.mlp(self.ln_2(x))
 
-    def class_token(self, x: jax.Array, hook: Hook = unhooked) -> jax.Array:
+    def class_token(self, x: jax.Array, hook: Hook = identity_hook) -> jax.Array:
         """The block's output for class tokens alone, `(b t) n d` -> `(b t) 1 d`.
 
         The spatial adapter leaves class tokens alone, so that it isn't called.
@@ -153,7 +158,7 @@ def _stack_blocks(cfg: ModelConfig, count: int, rngs: nnx.Rngs) -> Block:
 
 
 class DSTAdapter(nnx.Module):
-    """The recogniser: clips to class logits.
+    """The recognizer: clips to class logits.
 
     All blocks but the last are stacked and scanned, so that compile time does not grow with depth.
     The last stands apart and computes its class token only, since nothing else of it reaches the
@@ -195,27 +200,27 @@ class DSTAdapter(nnx.Module):
                 raise ValueError(
                     "model(clips, train=True) draws a dropout mask: pass key=jax.random.key(…)."
                 )
-            features = self.drop(features, self.dropout_mask(key, len(features)))
+            features = self.apply_dropout(features, self.dropout_mask(key, len(features)))
         return self.head(features)
 
     def dropout_mask(self, key: jax.Array, batch: int) -> jax.Array:
         """Which of the classifier's inputs dropout keeps, `(batch, d)` bool."""
         return jax.random.bernoulli(key, 1 - self.cfg.dropout, (batch, self.cfg.width))
 
-    def drop(self, features: jax.Array, keep: jax.Array) -> jax.Array:
-        """Dropout of the features, `(b, d)`, by a mask of `dropout_mask`'s."""
-        return jnp.where(keep, features / (1 - self.cfg.dropout), 0)
+    def apply_dropout(self, features: jax.Array, mask: jax.Array) -> jax.Array:
+        """Dropout of features `(b, d)` by a mask from `dropout_mask`."""
+        return jnp.where(mask, features / (1 - self.cfg.dropout), 0)
 
     def features(self, clips: ArrayLike) -> jax.Array:
         """The classifier's input, class tokens averaged over frames.
 
         Maps `(b, t, h, w, 3)` to `(b, d)` float32.
         """
-        x, _ = self.through_blocks(self.embed(jnp.asarray(clips)))
+        x, _ = self.encode(self.embed(jnp.asarray(clips)))
         return self.frame_features(x).mean(axis=1)
 
-    def through_blocks(
-        self, x: jax.Array, *, keep: bool = False
+    def encode(
+        self, x: jax.Array, *, return_intermediates: bool = False
     ) -> tuple[jax.Array, jax.Array | None]:
         """Takes tokens `(b t) n d` through all blocks but the last.
 
@@ -226,14 +231,16 @@ class DSTAdapter(nnx.Module):
         graphdef, layers = nnx.split(self.blocks)
 
         def layer(x: jax.Array, weights: nnx.State) -> tuple[jax.Array, jax.Array | None]:
-            return nnx.merge(graphdef, whole(weights))(x), x if keep else None
+            return nnx.merge(graphdef, all_gather_weights(weights))(
+                x
+            ), x if return_intermediates else None
 
         if self.cfg.remat != "none":
             # prevent_cse is for straight-line code; inside a scan it only costs.
             layer = jax.checkpoint(layer, prevent_cse=False, policy=REMAT_POLICIES[self.cfg.remat])
         return jax.lax.scan(layer, x, layers)
 
-    def frame_features(self, x: jax.Array, hook: Hook = unhooked) -> jax.Array:
+    def frame_features(self, x: jax.Array, hook: Hook = identity_hook) -> jax.Array:
         """Each frame's class token, from the last block's input: `(b t) n d` -> `b t d` float32."""
         x = self.ln_post(self.last_block.class_token(x, hook))
         return rearrange(x, "(b t) 1 d -> b t d", t=self.cfg.num_frames)

@@ -16,7 +16,7 @@ from dstadapter_jax.models.config import ModelConfig
 Hook = Callable[..., Any]
 
 
-def unhooked(*place_and_value: Any) -> Any:
+def identity_hook(*place_and_value: Any) -> Any:
     """The hook of an ordinary pass: gives the value back, and so adds nothing to the program."""
     return place_and_value[-1]
 
@@ -27,7 +27,7 @@ def quick_gelu(x: jax.Array) -> jax.Array:
 
 
 def depthwise_conv(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, hook: Hook = unhooked
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, hook: Hook = identity_hook
 ) -> jax.Array:
     """Depthwise 3-D cross-correlation with zero 'same' padding, as shifted multiply-adds.
 
@@ -37,7 +37,7 @@ def depthwise_conv(
         x: `(b, t, h, w, c)`.
         kernel: `(kt, kh, kw, c)`, odd sides.
         bias: `(c,)`.
-        hook: Gets `taps`, what each place takes from each of its neighbours, a list in the order
+        hook: Gets `taps`, what each place takes from each of its neighbors, a list in the order
             of the kernel's `(kt, kh, kw)`, each of the output's shape.
 
     Returns:
@@ -72,7 +72,7 @@ def _widen_backward(
 _widen.defvjp(_widen_forward, _widen_backward)
 
 
-def widen(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+def up_projection(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
     """The product of `(…, few)` and `(few, many)`, as `nnx.Linear` takes it for a `dot_general`.
 
     By JAX's own rule the kernel's gradient transposes the output's gradient; here it transposes the

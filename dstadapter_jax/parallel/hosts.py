@@ -23,17 +23,17 @@ from orbax.checkpoint import multihost
 
 logger = logging.getLogger(__name__)
 
-JOIN_SECONDS = 300  # for all processes to start; queues and images are slow
-SILENCE_SECONDS = 30  # without a sign of life from a process until it counts as dead
-FAREWELL_SECONDS = 60  # until all have ended; process 0 draws pictures last
+INIT_TIMEOUT_S = 300  # for all processes to start; queues and images are slow
+HEARTBEAT_TIMEOUT_S = 30  # without a sign of life from a process until it counts as dead
+SHUTDOWN_TIMEOUT_S = 60  # until all have ended; process 0 draws pictures last
 
-ADVICE = (
+RESTART_HINT = (
     "If another process of the run has died, its own messages say why. Start all of them again with"
     " the same commands: the run goes on from its last checkpoint."
 )
 
 
-def of_runtime(error: BaseException) -> bool:
+def is_jax_runtime_error(error: BaseException) -> bool:
     """Whether JAX's runtime says it, of a collective that another process's end broke off, say.
 
     Of some collectives it says so by a ValueError, as TensorStore speaks of the disk.
@@ -42,7 +42,7 @@ def of_runtime(error: BaseException) -> bool:
     return bool(collective) or isinstance(error, jax.errors.JaxRuntimeError)
 
 
-def join_hosts(
+def initialize_distributed(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
     """Joins the run's other processes, before JAX is used for anything else.
@@ -70,22 +70,22 @@ def join_hosts(
     jax.config.update("jax_enable_preemption_service", False)
     unreachable = (
         "the processes of the run can't be joined. Expected every one of them started within"
-        f" {JOIN_SECONDS} s, and process 0 reachable at --coordinator HOST:PORT, where no other"
+        f" {INIT_TIMEOUT_S} s, and process 0 reachable at --coordinator HOST:PORT, where no other"
         " program listens (SLURM and Open MPI: JAX_COORDINATOR_PORT sets the port);"
         " --num_processes=1 trains with one process alone."
     )
     _end_readably_on_abort(unreachable)
     still_waiting = threading.Timer(
-        SILENCE_SECONDS, logger.warning, ("waiting for the run's other processes to start",)
+        HEARTBEAT_TIMEOUT_S, logger.warning, ("waiting for the run's other processes to start",)
     )
     still_waiting.start()
     try:
         jax.distributed.initialize(
             *given,
             cluster_detection_method="deactivate" if coordinator else None,
-            initialization_timeout=JOIN_SECONDS,
-            heartbeat_timeout_seconds=SILENCE_SECONDS,
-            shutdown_timeout_seconds=FAREWELL_SECONDS,
+            initialization_timeout=INIT_TIMEOUT_S,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
+            shutdown_timeout_seconds=SHUTDOWN_TIMEOUT_S,
         )
     except (ValueError, RuntimeError) as error:
         signal.signal(signal.SIGABRT, signal.SIG_DFL)
@@ -95,7 +95,7 @@ def join_hosts(
     finally:
         still_waiting.cancel()
     name = f"process {jax.process_index()} of {jax.process_count()}"
-    _end_readably_on_abort(f"{name}: the run can't go on. {ADVICE}")
+    _end_readably_on_abort(f"{name}: the run can't go on. {RESTART_HINT}")
     if not is_primary():
         logging.getLogger("dstadapter_jax").setLevel(logging.WARNING)
 
@@ -159,38 +159,38 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
-def on_any_host(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether the flag is set on any host; all must ask."""
-    return flag if jax.process_count() == 1 else bool(gather({"": np.array([flag])})[""].any())
+    return flag if jax.process_count() == 1 else bool(all_gather({"": np.array([flag])})[""].any())
 
 
-def gather(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def all_gather(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """All hosts' rows, in the order of the hosts; all must have as many."""
     if jax.process_count() == 1:
         return rows
     return multihost_utils.process_allgather(rows, tiled=True)
 
 
-def gather_json(value: Any) -> list[Any]:
+def all_gather_json(value: Any) -> list[Any]:
     """Every host's value, in the order of the hosts, of what JSON can hold; all must ask."""
     if jax.process_count() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = gather({"": np.array([text.size])})[""]
+    sizes = all_gather({"": np.array([text.size])})[""]
     padded = np.pad(text, (0, sizes.max() - text.size))  # collectives want one size
-    rows = gather({"": padded[np.newaxis]})[""]
+    rows = all_gather({"": padded[np.newaxis]})[""]
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
-def wait_for_all(what: str) -> None:
-    """Returns once all processes are here; they may be `JOIN_SECONDS` apart.
+def barrier(what: str) -> None:
+    """Returns once all processes are here; they may be `INIT_TIMEOUT_S` apart.
 
     By JAX's coordination service: processes whose first collective begins 30 s apart fail in it.
     """
-    multihost.get_barrier_sync_fn()(key=what, timeout_ms=JOIN_SECONDS * 1000)
+    multihost.get_barrier_sync_fn()(key=what, timeout_ms=INIT_TIMEOUT_S * 1000)
 
 
-class SharedMaximum:
+class DelayedAllReduceMax:
     """The largest of the values that the hosts gave at the call before: for all the same.
 
     A call late, so that nobody waits for it: the answer to the call before is there by the time
@@ -210,3 +210,18 @@ class SharedMaximum:
         own = np.full(jax.local_device_count(), value, np.int32)
         self._answer = self._maximum(jax.make_array_from_process_local_data(split, own))
         return 0 if before is None else int(before)
+
+
+def fetch_finite(tree: Any) -> Any:
+    """What `fetch_global` gives; raises FloatingPointError if a number among it isn't finite."""
+    whole = fetch_global(tree)
+    if not all(np.isfinite(array).all() for array in jax.tree.leaves(whole)):
+        raise FloatingPointError("weights or optimizer state aren't finite any more")
+    return whole
+
+
+def fetch_global(tree: Any) -> Any:
+    """Whole arrays in this process's memory, also where each process holds a part of them."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(tree, tiled=True)
+    return jax.device_get(tree)

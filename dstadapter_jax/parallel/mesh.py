@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-STACKED = "blocks"  # the part of the model whose weights have a leading axis of layers
+STACKED_LAYERS = "blocks"  # the part of the model whose weights have a leading axis of layers
 
 
 def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
@@ -40,7 +40,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def place_batch(mesh: Mesh, rows: np.ndarray) -> jax.Array:
+def put_batch(mesh: Mesh, rows: np.ndarray) -> jax.Array:
     """Rows split over all devices if they can be, else whole on each."""
     split = len(rows) % mesh.size == 0
     return jax.device_put(rows, batch_sharding(mesh) if split else replicated(mesh))
@@ -54,7 +54,7 @@ def parameter_sharding(mesh: Mesh, tree: Any) -> Any:
     """
 
     def rule(path: tuple[Any, ...], leaf: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
-        stacked = any(getattr(key, "key", None) == STACKED for key in path)
+        stacked = any(getattr(key, "key", None) == STACKED_LAYERS for key in path)
         sizes = dict(enumerate(leaf.shape))
         divisible = [axis for axis, n in sizes.items() if n % mesh.shape["fsdp"] == 0]
         divisible = [axis for axis in divisible if axis or not stacked]
@@ -66,18 +66,18 @@ def parameter_sharding(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map_with_path(rule, tree)
 
 
-def whole(weights: Any) -> Any:
+def all_gather_weights(weights: Any) -> Any:
     """Weights that a product is about to use, brought together on every device.
 
     Left to itself, the compiler may leave the weights where they are and bring every device the
     activations of the whole batch, which are many times as large. Inside a scan over layers, only
-    one layer's weights are whole at a time; only `on_mesh`.
+    one layer's weights are whole at a time; only `traced_under`.
     """
     return weights if device_count() == 1 else _constrained(weights, PartitionSpec())
 
 
-def split_rows(rows: jax.Array) -> jax.Array:
-    """Rows that are split over all devices and stay so; only `on_mesh`."""
+def constrain_batch(rows: jax.Array) -> jax.Array:
+    """Rows that are split over all devices and stay so; only `traced_under`."""
     return rows if device_count() == 1 else _constrained(rows, PartitionSpec(("data", "fsdp")))
 
 
@@ -86,13 +86,13 @@ def _constrained(tree: Any, spec: PartitionSpec) -> Any:
 
 
 def device_count() -> int:
-    """Of the mesh that `on_mesh` has put around this."""
+    """Of the mesh that `traced_under` has put around this."""
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.empty else mesh.size
 
 
-def on_mesh(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which `jax.jit` is to compile, in whose trace `whole` knows the mesh."""
+def traced_under(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a function so that it is traced under `mesh`, which `all_gather_weights` needs."""
 
     @functools.wraps(function)
     def traced(*arguments: Any) -> Any:
@@ -102,7 +102,7 @@ def on_mesh(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
     return traced
 
 
-def distribute(tree: Any, shardings: Any) -> Any:
+def put_global(tree: Any, shardings: Any) -> Any:
     """Arrays that are the same on every host, laid out by `shardings`.
 
     Unlike `jax.device_put`, which compares all values among all hosts, this sends nothing.
@@ -115,21 +115,21 @@ def distribute(tree: Any, shardings: Any) -> Any:
     return jax.tree.map(put, tree, shardings)
 
 
-def local_rows(mesh: Mesh, size: int) -> np.ndarray:
+def process_rows(mesh: Mesh, size: int) -> np.ndarray:
     """Which rows of a batch of `size` lie on this host's devices, ascending."""
     slices = batch_sharding(mesh).addressable_devices_indices_map((size,)).values()
     return np.unique(np.concatenate([np.arange(size)[index] for index in slices]))
 
 
 def shard_batch(mesh: Mesh, batch: dict[str, np.ndarray], axis: int = 0) -> dict[str, jax.Array]:
-    """Splits a batch over all devices along `axis`; every host gives its `local_rows` of it."""
+    """Splits a batch over all devices along `axis`; every host gives its `process_rows` of it."""
     sharding = batch_sharding(mesh, axis)
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
     }
 
 
-def own_rows(mesh: Mesh, array: jax.Array) -> np.ndarray:
+def addressable_rows(mesh: Mesh, array: jax.Array) -> np.ndarray:
     """What comes of the rows that this host gave to `shard_batch`."""
     if array.is_fully_addressable:
         return np.asarray(array)

@@ -7,7 +7,7 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-from dstadapter_jax.parallel.hosts import SharedMaximum
+from dstadapter_jax.parallel.hosts import DelayedAllReduceMax
 
 
 class Interrupted(Exception):
@@ -34,7 +34,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self._signum, self._shared = 0, SharedMaximum()
+        self._signum, self._shared = 0, DelayedAllReduceMax()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:

@@ -10,19 +10,20 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from dstadapter_jax.files.hashing import file_sha256
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
-from dstadapter_jax.pretrained.formats import WeightsError, file_sha256, resolve_source
+from dstadapter_jax.models.partition import partition
+from dstadapter_jax.pretrained.formats import WeightsError, resolve_source
 from dstadapter_jax.pretrained.loading import load_weights
-from dstadapter_jax.pretrained.names import to_ours
-from dstadapter_jax.training.optimizer import partition
+from dstadapter_jax.pretrained.names import to_params
 
 # Backbones that come with this package: found by their hash, wherever training had them.
-SHIPPED = (Path(__file__).parents[1] / "demo/backbone.safetensors",)
+BUNDLED = (Path(__file__).parents[1] / "demo/backbone.safetensors",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Backbone:
+class BackboneRef:
     """Which file the frozen weights came from, so that the very same is used ever after.
 
     Attributes:
@@ -36,12 +37,12 @@ class Backbone:
     sha256: str = ""
 
 
-def shipped(backbone: Backbone) -> Path | None:
+def bundled_path(backbone: BackboneRef) -> Path | None:
     """Where a backbone lies within this package, if it comes with it."""
-    return next((path for path in SHIPPED if file_sha256(path) == backbone.sha256), None)
+    return next((path for path in BUNDLED if file_sha256(path) == backbone.sha256), None)
 
 
-def find_backbone(trained_on: Backbone, elsewhere: str = "") -> Path:
+def resolve_backbone(trained_on: BackboneRef, elsewhere: str = "") -> Path:
     """The backbone's file, once its hash is the one that training recorded.
 
     Args:
@@ -51,7 +52,7 @@ def find_backbone(trained_on: Backbone, elsewhere: str = "") -> Path:
     Raises:
         WeightsError: It isn't there, or is another file.
     """
-    if not elsewhere and (path := shipped(trained_on)):
+    if not elsewhere and (path := bundled_path(trained_on)):
         return path
     source = elsewhere or trained_on.source
     expected = f"the backbone that training began with, with SHA-256 {trained_on.sha256}"
@@ -70,7 +71,7 @@ def find_backbone(trained_on: Backbone, elsewhere: str = "") -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tower:
+class FrozenBackbone:
     """A model in parts: what is frozen, and what takes the place of weights trained on it.
 
     Attributes:
@@ -104,4 +105,4 @@ class Tower:
 
     def trainable(self, weights: Mapping[str, np.ndarray]) -> dict:
         """Trained weights, by reference name, in place of those of the start: a nested dict."""
-        return unflatten_dict({**self.start, **to_ours(weights, self.cfg)}, sep="/")
+        return unflatten_dict({**self.start, **to_params(weights, self.cfg)}, sep="/")

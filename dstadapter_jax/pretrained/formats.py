@@ -1,7 +1,6 @@
 """Files of weights: found or fetched, identified, and read as name -> array."""
 
 import contextlib
-import hashlib
 import pickle
 import re
 import zipfile
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from safetensors import SafetensorError, safe_open
+
+from dstadapter_jax.files.hashing import file_sha256
 
 # Published in github.com/openai/CLIP, clip/clip.py, as part of each file's address.
 OPENAI_SHA256 = {
@@ -49,12 +50,6 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Path:
             f" {'a folder' if path.is_dir() else 'nothing'}; give a file or hf:OWNER/REPO/FILE."
         )
     return path
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits: the identity of a backbone."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

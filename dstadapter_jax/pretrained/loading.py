@@ -13,24 +13,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dstadapter_jax.files.hashing import file_sha256
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.formats import (
     WeightsError,
-    file_sha256,
     open_weights,
     resolve_source,
     state_dict_level,
 )
 from dstadapter_jax.pretrained.names import (
     AXES,
-    NAMINGS,
+    CHECKPOINT_FORMATS,
     POSITIONS,
-    added_to_clip,
     axis_size,
-    find_naming,
+    detect_format,
+    is_adapter_weight,
     reference_axes,
-    to_ours,
+    to_params,
     to_reference,
 )
 
@@ -50,14 +50,14 @@ class LoadedWeights:
 
     naming: str  # title of the naming that the source follows
     loaded: tuple[str, ...]  # reference names
-    initialised: tuple[str, ...]  # reference names that the source lacks: left as they were
+    initialized: tuple[str, ...]  # reference names that the source lacks: left as they were
     ignored: tuple[str, ...]  # the source's names that have no place in the model
 
     def __str__(self) -> str:
         """One line for a log; the fields name everything."""
         return (
             f"{len(self.loaded)} tensors loaded (naming: {self.naming}),"
-            f" {len(self.initialised)} left as initialised ({_few(self.initialised, shown=2)}),"
+            f" {len(self.initialized)} left as initialized ({_few(self.initialized, shown=2)}),"
             f" {len(self.ignored)} ignored ({_few(self.ignored, shown=2)})"
         )
 
@@ -99,11 +99,11 @@ def load_weights(
     with opened as tensors:
         match = _match(state_dict_level(tensors), model.cfg, origin)
         arrays = _read(match, model.cfg, resize_positions)
-    _assign(model, to_ours(arrays, model.cfg))
+    _assign(model, to_params(arrays, model.cfg))
     return LoadedWeights(
         naming=match.naming,
         loaded=tuple(arrays),
-        initialised=tuple(name for name in reference_axes(model.cfg) if name not in arrays),
+        initialized=tuple(name for name in reference_axes(model.cfg) if name not in arrays),
         ignored=match.ignored,
     )
 
@@ -142,18 +142,18 @@ class _Match:
 
 
 def _match(tensors: Mapping[str, Any], cfg: ModelConfig, origin: str) -> _Match:
-    naming = find_naming(tensors)
+    naming = detect_format(tensors)
     if naming is None:
-        titles = ", ".join(dict.fromkeys(naming.title for naming in NAMINGS))
+        titles = ", ".join(dict.fromkeys(naming.title for naming in CHECKPOINT_FORMATS))
         raise WeightsError(
             f"{origin}: expected the names of a CLIP image tower as in one of: {titles};"
             f" found {_few(list(tensors))}."
         )
-    whole = any(added_to_clip(name) for name in tensors)
+    whole = any(is_adapter_weight(name) for name in tensors)
     sources = {
         name: naming.sources(name)
         for name in reference_axes(cfg)
-        if whole or not added_to_clip(name)
+        if whole or not is_adapter_weight(name)
     }
     missing = [name for names in sources.values() for name in names if name not in tensors]
     unused = set(tensors).difference(*sources.values())
@@ -163,7 +163,7 @@ def _match(tensors: Mapping[str, Any], cfg: ModelConfig, origin: str) -> _Match:
         for label, names in (("missing", missing), ("unexpected", sorted(unused - ignored)))
         if names
     ]
-    if any(added_to_clip(name) for name in missing):
+    if any(is_adapter_weight(name) for name in missing):
         problems.append("(adapters, temporal embedding and classifier: all of them or none)")
     return _Match(origin, naming.title, tensors, sources, tuple(sorted(ignored)), tuple(problems))
 

@@ -31,7 +31,7 @@ def _patches_to_conv(kernel: np.ndarray) -> np.ndarray:
 SAME = Layout(lambda w: w, lambda w: w)
 TRANSPOSED = Layout(lambda w: w.T, lambda w: w.T)  # (out, in) <-> (in, out)
 BATCH_AXIS = Layout(lambda w: w[0], lambda w: w[None])
-# (d, 3, p, p) <-> (p p 3, d): our patches are flattened row by row, colours last.
+# (d, 3, p, p) <-> (p p 3, d): our patches are flattened row by row, colors last.
 PATCHES = Layout(lambda w: w.transpose(2, 3, 1, 0).reshape(-1, len(w)), _patches_to_conv)
 # (c, 1, t, h, w) <-> (t, h, w, c)
 DEPTHWISE = Layout(lambda w: np.moveaxis(w[:, 0], 0, -1), lambda w: np.moveaxis(w, -1, 0)[:, None])
@@ -128,7 +128,7 @@ WEIGHTS: tuple[Weight, ...] = (
 _ADDED = re.compile(r"^cls_head\.|(^|\.)temporal_embedding$|\.[ts]_adapter\.")
 
 
-def added_to_clip(name: str) -> bool:
+def is_adapter_weight(name: str) -> bool:
     """Whether a name is of an adapter, the temporal embedding or the classifier."""
     return _ADDED.search(name) is not None
 
@@ -160,7 +160,7 @@ def _last_block(path: str) -> str:
     return f"last_block{path.removeprefix('blocks')}"
 
 
-def to_ours(reference: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
+def to_params(reference: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
     """Converts reference arrays to ours, path -> array; names that are absent stay absent."""
     ours: dict[str, np.ndarray] = {}
     for weight in WEIGHTS:
@@ -180,7 +180,7 @@ def to_ours(reference: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, 
 
 
 def to_reference(ours: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
-    """The inverse of `to_ours`, bit for bit."""
+    """The inverse of `to_params`, bit for bit."""
     reference = {}
     for weight in WEIGHTS:
         if weight.paths[0] not in ours:
@@ -197,7 +197,7 @@ def to_reference(ours: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, 
 
 
 @dataclasses.dataclass(frozen=True)
-class Naming:
+class CheckpointFormat:
     """A naming of CLIP's image tower, as what differs from the reference's."""
 
     title: str
@@ -255,25 +255,27 @@ _HUGGING_FACE_REST = (
     r"|logit_scale"
 )
 
-NAMINGS: tuple[Naming, ...] = (
-    Naming("reference", "backbone.", ignored=r"(?!)"),
-    Naming("OpenAI CLIP", "visual.", ignored=_OPENAI_REST),
-    Naming("OpenAI CLIP", "", ignored="proj"),
+CHECKPOINT_FORMATS: tuple[CheckpointFormat, ...] = (
+    CheckpointFormat("reference", "backbone.", ignored=r"(?!)"),
+    CheckpointFormat("OpenAI CLIP", "visual.", ignored=_OPENAI_REST),
+    CheckpointFormat("OpenAI CLIP", "", ignored="proj"),
     # Files written by transformers up to 4 carry the prefix, later ones of the vision tower do not.
-    Naming("Hugging Face CLIP", "vision_model.", _HUGGING_FACE_REST, _HUGGING_FACE),
-    Naming("Hugging Face CLIP", "", _HUGGING_FACE_REST, _HUGGING_FACE),
-    Naming("timm", "", r"head\..*", _TIMM),
+    CheckpointFormat("Hugging Face CLIP", "vision_model.", _HUGGING_FACE_REST, _HUGGING_FACE),
+    CheckpointFormat("Hugging Face CLIP", "", _HUGGING_FACE_REST, _HUGGING_FACE),
+    CheckpointFormat("timm", "", r"head\..*", _TIMM),
 )
 
 
-def find_naming(names: Iterable[str]) -> Naming | None:
+def detect_format(names: Iterable[str]) -> CheckpointFormat | None:
     """The naming that most of the names outside the blocks follow; None if none follows any."""
     present = set(names)
     outside = [
         weight.reference
         for weight in WEIGHTS
-        if "{i}" not in weight.reference and not added_to_clip(weight.reference)
+        if "{i}" not in weight.reference and not is_adapter_weight(weight.reference)
     ]
-    counts = [sum(present.issuperset(n.sources(name)) for name in outside) for n in NAMINGS]
+    counts = [
+        sum(present.issuperset(n.sources(name)) for name in outside) for n in CHECKPOINT_FORMATS
+    ]
     best = counts.index(max(counts))  # the first, should a text tower's names tie
-    return NAMINGS[best] if counts[best] else None
+    return CHECKPOINT_FORMATS[best] if counts[best] else None

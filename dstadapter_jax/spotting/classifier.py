@@ -1,8 +1,10 @@
 """What the network says of windows: which sign, and whether it is one at all."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
+
+from dstadapter_jax.adapters.spotting_settings import SpottingSettings
 
 
 class Outputs(NamedTuple):
@@ -28,7 +30,7 @@ class Outputs(NamedTuple):
         return self.log_probabilities.argmax(axis=1)
 
 
-class SignScorer(NamedTuple):
+class SignClassifier(NamedTuple):
     """Tells windows that show a sign from all others, by a plane in the space of features.
 
     Attributes:
@@ -42,3 +44,8 @@ class SignScorer(NamedTuple):
     def scores(self, outputs: Outputs) -> np.ndarray:
         """What speaks for the best label rather than another or none, `(N,)`; a sign's is > 0."""
         return outputs.margins + outputs.features @ self.weights + self.bias
+
+    @classmethod
+    def from_settings(cls, settings: SpottingSettings) -> Self:
+        """Builds the classifier that calibration fitted."""
+        return cls(np.array(settings.weights), settings.bias)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dstadapter_jax.spotting.classifier import SignScorer
+from dstadapter_jax.spotting.classifier import SignClassifier
 from dstadapter_jax.spotting.inference import TickOutputs
 
 # Two signs may share so much of the shorter one: windows are longer or shorter than what they show.
@@ -107,7 +107,9 @@ def _suppress(windows: Iterable[Detection]) -> list[Detection]:
     return sorted(remaining, key=lambda window: window.end)
 
 
-def detect(ticks: Iterable[TickOutputs], scorer: SignScorer, longest: float) -> Iterator[Detection]:
+def detect(
+    ticks: Iterable[TickOutputs], scorer: SignClassifier, longest: float
+) -> Iterator[Detection]:
     """Yields the signs of a stream as soon as each is known.
 
     Args:
@@ -121,7 +123,7 @@ def detect(ticks: Iterable[TickOutputs], scorer: SignScorer, longest: float) -> 
     yield from detector.flush()
 
 
-def score_windows(tick: TickOutputs, scorer: SignScorer) -> list[Detection]:
+def score_windows(tick: TickOutputs, scorer: SignClassifier) -> list[Detection]:
     """What each window shows, whatever its score."""
     outputs = tick.outputs
     rows = zip(

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from dstadapter_jax.spotting.classifier import SignScorer
+from dstadapter_jax.spotting.classifier import SignClassifier
 from dstadapter_jax.spotting.detector import Detection
 from dstadapter_jax.spotting.inference import TickOutputs
 from dstadapter_jax.spotting.synthetic import Annotation
@@ -23,11 +23,11 @@ from dstadapter_jax.spotting.synthetic import Annotation
 SIGN_OVERLAP, NO_SIGN_OVERLAP = 0.7, 0.5
 # Chosen, with `detection.LENGTH_POWER`, by what was found in the demo's streams of three seeds.
 RIDGE = 0.004  # on features of unit variance
-PLANE_WEIGHT = 4.0  # beside the margin, which tells less between signs than between labels
+CLASSIFIER_SCALE = 4.0  # beside the margin, which tells less between signs than between labels
 TARGET_RECALL = 0.96  # of the validation split's windows that show a sign
 
 
-class Count(NamedTuple):
+class DetectionCounts(NamedTuple):
     """How many signs a stream shows, how many were found, and how many detections were false."""
 
     shown: int
@@ -35,7 +35,7 @@ class Count(NamedTuple):
     false: int
 
 
-def overlaps(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> np.ndarray:
+def max_ious(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> np.ndarray:
     """Of every window the largest intersection over union with a sign, `(windows,)`."""
     windows = np.array([(start, tick.now) for tick in ticks for start in tick.starts], float)
     signs = np.array([(sign.start, sign.end) for sign in shown], float).reshape(-1, 2)
@@ -47,7 +47,7 @@ def overlaps(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> np.nd
     return (shared / (lengths - shared)).max(axis=1, initial=-1.0)
 
 
-def count(signs: Sequence[Detection], shown: Sequence[Annotation]) -> Count:
+def count_detections(signs: Sequence[Detection], shown: Sequence[Annotation]) -> DetectionCounts:
     """Compares what was found with what was shown, in order.
 
     A sign is found by the first detection of its label that shares half of the shorter one's time;
@@ -62,18 +62,20 @@ def count(signs: Sequence[Detection], shown: Sequence[Annotation]) -> Count:
                 found += 1
                 del left[: place + 1]
                 break
-    return Count(len(shown), found, len(signs) - found)
+    return DetectionCounts(len(shown), found, len(signs) - found)
 
 
-def fit_plane(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> SignScorer:
+def fit_sign_classifier(
+    ticks: Sequence[TickOutputs], shown: Sequence[Annotation]
+) -> SignClassifier:
     """Logistic regression of whether a window shows a sign on its features.
 
-    Its weights are scaled by `PLANE_WEIGHT`; the bias is for `set_threshold` to find.
+    Its weights are scaled by `CLASSIFIER_SCALE`; the bias is for `set_threshold` to find.
 
     Raises:
         ValueError: All windows do, or none.
     """
-    ious = overlaps(ticks, shown)
+    ious = max_ious(ticks, shown)
     kept = (ious >= SIGN_OVERLAP) | (ious < NO_SIGN_OVERLAP)
     signs = np.where(ious[kept] >= SIGN_OVERLAP, 1.0, -1.0)
     if len(set(signs)) < 2:
@@ -84,11 +86,11 @@ def fit_plane(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> Sign
     features = np.concatenate([tick.outputs.features for tick in ticks])[kept]
     scale = features.std(axis=0) + 1e-6
     weights = _logistic((features - features.mean(axis=0)) / scale, signs)
-    return SignScorer(PLANE_WEIGHT * weights / scale, 0.0)
+    return SignClassifier(CLASSIFIER_SCALE * weights / scale, 0.0)
 
 
 def _logistic(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Weights of a ridge-regularised logistic regression; `signs` are 1 and -1."""
+    """Weights of a ridge-regularized logistic regression; `signs` are 1 and -1."""
     inputs = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1).astype(np.float64)
     ridge = np.append(np.full(inputs.shape[1] - 1, RIDGE), 0)
 
@@ -103,18 +105,18 @@ def _logistic(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
 
 def set_threshold(
-    ticks: Sequence[TickOutputs], shown: Sequence[Annotation], plane: SignScorer
-) -> SignScorer:
+    ticks: Sequence[TickOutputs], shown: Sequence[Annotation], plane: SignClassifier
+) -> SignClassifier:
     """Shifts what makes a window a sign so that of those which show one a known share passes.
 
     Raises:
         ValueError: None shows a sign.
     """
-    signs = overlaps(ticks, shown) >= SIGN_OVERLAP
+    signs = max_ious(ticks, shown) >= SIGN_OVERLAP
     if not signs.any():
         raise ValueError(
             "no window of the validation clips in a row shows a sign, whose lengths must be quite"
             " others than those of the training clips: expected the same kind of clips in both."
         )
     scores = np.concatenate([plane.scores(tick.outputs) for tick in ticks])[signs]
-    return SignScorer(plane.weights, plane.bias - float(np.quantile(scores, 1 - TARGET_RECALL)))
+    return SignClassifier(plane.weights, plane.bias - float(np.quantile(scores, 1 - TARGET_RECALL)))

@@ -9,26 +9,26 @@ import numpy as np
 from flax import nnx
 
 from dstadapter_jax.data.preprocess import normalize
-from dstadapter_jax.inference.recognizer import DivergedError
+from dstadapter_jax.inference.recognizer import NonFiniteOutputError
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.spotting.classifier import Outputs
 from dstadapter_jax.spotting.sources import Frame
 from dstadapter_jax.spotting.windows import SlidingWindows, Window
 
-Network = Callable[[np.ndarray], Outputs]
+FeatureFn = Callable[[np.ndarray], Outputs]
 
 
-def make_network(model: DSTAdapter) -> Network:
+def make_feature_fn(model: DSTAdapter) -> FeatureFn:
     """The compiled `(N, T, R, R, 3) uint8 -> Outputs`, compiled once for each N.
 
-    It raises `DivergedError` where what the model says isn't finite.
+    It raises `NonFiniteOutputError` where what the model says isn't finite.
     """
     graphdef, weights = nnx.split(model)
 
     def network(views: np.ndarray) -> Outputs:
         outputs = Outputs(*jax.device_get(_outputs(graphdef, weights, views)))
         if not all(np.isfinite(values).all() for values in outputs):
-            raise DivergedError
+            raise NonFiniteOutputError
         return outputs
 
     return network
@@ -57,15 +57,15 @@ class TickOutputs(NamedTuple):
     outputs: Outputs
 
 
-def run_windows(
-    batches: Iterable[list[Frame]], sliding: SlidingWindows, network: Network, at_once: int = 1
+def infer_windows(
+    batches: Iterable[list[Frame]], sliding: SlidingWindows, network: FeatureFn, at_once: int = 1
 ) -> Iterator[TickOutputs]:
     """Yields what is seen at every tick of a stream.
 
     Args:
         batches: Of a source; of each the last frame is the newest.
         sliding: Windows, as yet empty.
-        network: Of `make_network`.
+        network: Of `make_feature_fn`.
         at_once: Ticks that are computed together, which is quicker and later.
     """
     waiting: list[list[Window]] = []
@@ -81,7 +81,7 @@ def run_windows(
 
 
 def _computed(
-    waiting: Sequence[list[Window]], network: Network, rows: int
+    waiting: Sequence[list[Window]], network: FeatureFn, rows: int
 ) -> Iterator[TickOutputs]:
     """Always as many rows, since each number of them would be a program of its own."""
     views = [window.view for windows in waiting for window in windows]

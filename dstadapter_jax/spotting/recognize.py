@@ -6,23 +6,23 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from dstadapter_jax.adapters.spotting_settings import SpottingSettings
 from dstadapter_jax.data.preprocess import PreprocessConfig
-from dstadapter_jax.inference.recognizer import Recogniser
-from dstadapter_jax.spotting.classifier import Outputs
+from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.spotting.classifier import Outputs, SignClassifier
 from dstadapter_jax.spotting.detector import Detection, detect
-from dstadapter_jax.spotting.inference import Network, TickOutputs, make_network, run_windows
-from dstadapter_jax.spotting.settings import StreamSettings
+from dstadapter_jax.spotting.inference import FeatureFn, TickOutputs, infer_windows, make_feature_fn
 from dstadapter_jax.spotting.sources import Frame
 from dstadapter_jax.spotting.windows import SlidingWindows
 
 logger = logging.getLogger(__name__)
 
-TICKS_AT_ONCE = 8  # of a recording: several are computed in less time than one after the other
+HOPS_PER_BATCH = 8  # of a recording: several are computed in less time than one after the other
 
 
-def recognise_stream(
-    recogniser: Recogniser,
-    settings: StreamSettings,
+def spot_signs(
+    recognizer: Recognizer,
+    settings: SpottingSettings,
     batches: Iterable[list[Frame]],
     name: str,
     *,
@@ -31,7 +31,7 @@ def recognise_stream(
     """Yields the signs of a stream when they are known; at its end, however it ends, logs how fast.
 
     Args:
-        recogniser: Which signs.
+        recognizer: Which signs.
         settings: What makes one.
         batches: Of a source.
         name: The source's.
@@ -41,22 +41,24 @@ def recognise_stream(
         ClipError: The source can't be read on.
         DivergedError: What the model says isn't finite.
     """
-    sliding = SlidingWindows(settings.window_seconds, recogniser.preprocess)
-    at_once = 1 if live else TICKS_AT_ONCE
+    sliding = SlidingWindows(settings.window_seconds, recognizer.preprocess)
+    at_once = 1 if live else HOPS_PER_BATCH
     report = _SpeedReport(name, live)
-    network = make_network(recogniser.model)
-    warm_up(network, at_once * sliding.num_lengths, recogniser.preprocess)
+    network = make_feature_fn(recognizer.model)
+    warm_up(network, at_once * sliding.num_lengths, recognizer.preprocess)
     report.start()
-    ticks = run_windows(report.frames(batches), sliding, report.timed(network), at_once)
+    ticks = infer_windows(report.frames(batches), sliding, report.timed(network), at_once)
     try:
-        for sign in detect(report.ticks(ticks), settings.scorer, settings.window_seconds[-1]):
+        for sign in detect(
+            report.ticks(ticks), SignClassifier.from_settings(settings), settings.window_seconds[-1]
+        ):
             report.sign(sign)
             yield sign
     finally:
         report.log(settings.window_seconds[0])
 
 
-def warm_up(network: Network, rows: int, cfg: PreprocessConfig) -> None:
+def warm_up(network: FeatureFn, rows: int, cfg: PreprocessConfig) -> None:
     """Compiles before the first frame is read: a camera wouldn't wait for it."""
     network(np.zeros((rows, cfg.num_frames, cfg.resolution, cfg.resolution, 3), np.uint8))
 
@@ -82,7 +84,7 @@ class _SpeedReport:
             self._last, self._read_at = frames[-1].seconds, time.monotonic()
             yield frames
 
-    def timed(self, network: Network) -> Network:
+    def timed(self, network: FeatureFn) -> FeatureFn:
         """The same network."""
 
         def passed(views: np.ndarray) -> Outputs:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dstadapter_jax.data.preprocess import PreprocessConfig, centre_view
+from dstadapter_jax.data.preprocess import PreprocessConfig, center_view
 from dstadapter_jax.data.video.reader import ClipError, iter_timed_frames, probe
 from dstadapter_jax.parallel.signals import StopRequest
 
@@ -136,7 +136,7 @@ class _Grabber(contextlib.AbstractContextManager):
                 if not there:
                     return
                 seconds = time.monotonic() - start
-                view = centre_view(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), self._cfg)
+                view = center_view(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), self._cfg)
                 with self._changed:
                     self._dropped += len(self._frames) == CAMERA_BACKLOG
                     self._frames.append(Frame(seconds, view))

@@ -12,15 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.data.datasets import Example
-from dstadapter_jax.data.loader import FrameReader, text
-from dstadapter_jax.data.preprocess import PreprocessConfig, centre_view
+from dstadapter_jax.data.clip_dataset import Example
+from dstadapter_jax.data.loader import FrameReader, decode_text
+from dstadapter_jax.data.preprocess import PreprocessConfig, center_view
 from dstadapter_jax.data.video.container import VIDEO_SUFFIXES
 from dstadapter_jax.data.video.reader import DEFAULT_FPS, iter_frames, probe_whole
 from dstadapter_jax.spotting.sources import Frame
 
 GAP_SECONDS = (1.0, 2.5)  # shortest and longest
-MAX_IDLE_FRAMES = 10_000  # of all footage; 1.5 GB at the network's size
+MAX_BACKGROUND_FRAMES = 10_000  # of all footage; 1.5 GB at the network's size
 AT_ONCE = 64  # frames of a clip that are held at their own size
 
 
@@ -39,7 +39,7 @@ class Footage(NamedTuple):
     frames: np.ndarray
 
 
-class Idle:
+class BackgroundFootage:
     """Footage of people who don't sign: `FOLDER/SIGNER/….mp4`, or `FOLDER/….mp4` for everyone."""
 
     def __init__(self, folder: pathlib.Path | None, cfg: PreprocessConfig):
@@ -66,12 +66,12 @@ class Idle:
     def _read(self, path: pathlib.Path, cfg: PreprocessConfig) -> Footage:
         info = probe_whole(path)
         self._frames += info.num_frames
-        if self._frames > MAX_IDLE_FRAMES:
+        if self._frames > MAX_BACKGROUND_FRAMES:
             raise ValueError(
-                f"--idle: {path}: expected {MAX_IDLE_FRAMES} frames at most in all videos together,"
+                f"--idle: {path}: expected {MAX_BACKGROUND_FRAMES} frames at most in all videos,"
                 f" found {self._frames}. A few seconds of each signer are enough."
             )
-        frames = np.stack([centre_view(frame, cfg) for frame in iter_frames(path)])
+        frames = np.stack([center_view(frame, cfg) for frame in iter_frames(path)])
         return Footage(info.fps or DEFAULT_FPS, frames)
 
     def piece(self, signer: str, seconds: float, rng: np.random.Generator) -> Footage | None:
@@ -98,7 +98,7 @@ class ComposedStream:
         examples: Iterable[Example],
         decoder: str,
         cfg: PreprocessConfig,
-        idle: Idle,
+        idle: BackgroundFootage,
         seed: int,
     ):
         """Of clips as `ClipDataset.source` gives them, in gaps of lengths drawn from the seed."""
@@ -113,7 +113,7 @@ class ComposedStream:
         for example in self._examples:
             clip = self._read(example)
             seconds = self._rng.uniform(*GAP_SECONDS)
-            gap = self._idle.piece(text(example["signer"]), seconds, self._rng)
+            gap = self._idle.piece(decode_text(example["signer"]), seconds, self._rng)
             for footage in [gap] if gap else _held(last, clip, seconds):
                 yield from self._timed(footage)
             start = self._now
@@ -124,7 +124,7 @@ class ComposedStream:
     def _read(self, example: Example) -> Footage:
         read, total = FrameReader(example, self._decoder), int(example["num_frames"])
         parts = np.array_split(np.arange(total), math.ceil(total / AT_ONCE))
-        frames = [centre_view(frame, self._cfg) for part in parts for frame in read(part)]
+        frames = [center_view(frame, self._cfg) for part in parts for frame in read(part)]
         return Footage(float(example["fps"]) or DEFAULT_FPS, np.stack(frames))
 
     def _timed(self, footage: Footage) -> Iterator[Frame]:

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dstadapter_jax.data.preprocess import PreprocessConfig, centre_view, choose_frames
+from dstadapter_jax.data.preprocess import PreprocessConfig, center_view, choose_frames
 
 TICKS_A_WINDOW = 8  # in the time of the shortest window: one of them shows a sign nearly as it is
 FILLED = 0.9  # of a window's length must lie between its frames, which come at times of their own
 ROUNDING = 1e-6  # seconds
-LEAST_INTERVAL = 1 / 250  # seconds between frames that are kept: memory is bounded whatever comes
+MIN_INTERVAL = 1 / 250  # seconds between frames that are kept: memory is bounded whatever comes
 
 
 class Window(NamedTuple):
@@ -24,7 +24,7 @@ class Window(NamedTuple):
     Attributes:
         start: Seconds, when its first frame is shown.
         end: Seconds, when its last one is.
-        view: `(T, R, R, 3)` uint8, the centre crop.
+        view: `(T, R, R, 3)` uint8, the center crop.
     """
 
     start: float
@@ -56,11 +56,11 @@ class SlidingWindows:
 
     def push(self, seconds: float, frame: np.ndarray) -> None:
         """Takes the next frame, `(height, width, 3)` uint8 RGB; `seconds` never go back."""
-        if self._frames and seconds < self._frames[-1][0] + LEAST_INTERVAL - ROUNDING:
+        if self._frames and seconds < self._frames[-1][0] + MIN_INTERVAL - ROUNDING:
             return
         if not self._frames:
             self._next = seconds + min(self._lengths)
-        self._frames.append((seconds, centre_view(frame, self._cfg)))
+        self._frames.append((seconds, center_view(frame, self._cfg)))
         while self._frames[0][0] < seconds - max(self._lengths) - ROUNDING:
             self._frames.popleft()
 

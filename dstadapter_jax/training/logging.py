@@ -5,6 +5,7 @@ import importlib.metadata
 import itertools
 import json
 import logging
+import math
 import os
 import pathlib
 import time
@@ -17,8 +18,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
+from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.parallel.hosts import is_primary
-from dstadapter_jax.training.workdir import read_metrics, write_whole
 
 logger = logging.getLogger(__name__)
 Row = dict[str, Any]
@@ -41,7 +42,7 @@ class MetricsLog:
             return row["step"] < step or (row["step"] == step and (validated or "loss" in row))
 
         self.rows = [row for row in read_metrics(path) if known(row)]
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        atomic_write(path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._path = path
 
     def write(self, row: Row) -> None:
@@ -100,7 +101,7 @@ class WeightsAndBiases:
 
         name = workdir / "wandb_id.txt"
         if not name.exists():
-            write_whole(name, uuid.uuid4().hex[:8] + "\n")
+            atomic_write(name, uuid.uuid4().hex[:8] + "\n")
         try:
             self._run = wandb.init(
                 project=config.wandb_project,
@@ -138,7 +139,7 @@ def check_wandb(project: str) -> None:
         ) from error
 
 
-def keep_unexplained(workdir: pathlib.Path, step: int, log_every_steps: int) -> None:
+def archive_stale_log(workdir: pathlib.Path, step: int, log_every_steps: int) -> None:
     """Keeps under other names what would be lost, where no checkpoint tells why, and says so.
 
     A run that was killed has logged what came after its last checkpoint: an epoch at most.
@@ -155,7 +156,7 @@ def keep_unexplained(workdir: pathlib.Path, step: int, log_every_steps: int) -> 
     elif step >= log_every_steps and not any(row["step"] <= step for row in rows):
         logger.warning(
             "%s tells nothing of the %d steps that were done: its lines are lost; what TensorBoard"
-            " has of them is kept in %s.before",
+            " has of them is kept in %s.bak",
             *(path, step, workdir / "tensorboard"),
         )
     else:
@@ -169,7 +170,7 @@ def _epochs_after(step: int, row: Row) -> float:
 
 
 def _keep(path: pathlib.Path) -> pathlib.Path:
-    names = (f"{path.name}.before{f'-{n}' if n else ''}" for n in itertools.count())
+    names = (f"{path.name}.bak{f'-{n}' if n else ''}" for n in itertools.count())
     place = next(place for name in names if not (place := path.with_name(name)).exists())
     return path.rename(place)
 
@@ -186,7 +187,7 @@ class RunLog:
         self._writers: list[Callable[[Row], None]] = []
         if not is_primary():
             return
-        keep_unexplained(workdir, step, config.log_every_steps)
+        archive_stale_log(workdir, step, config.log_every_steps)
         lines = MetricsLog(workdir / "metrics.jsonl", step, validated)
         self._writers.append(lines.write)
         self._add(TensorBoard(workdir / "tensorboard", lines.rows))
@@ -214,3 +215,19 @@ class RunLog:
                 f"{self._workdir}: step {row['step']} can't be logged: {error.strerror}. Its"
                 " checkpoints are as they were: make room, then start again."
             ) from error
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; lines that a crash left unreadable are told of and passed."""
+    rows = []
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            numbers = all(math.isfinite(value) for value in row.values())
+            if not (numbers and row["step"] > 0 and row["epoch"] >= 0):
+                raise ValueError
+            rows.append(row)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            logger.warning("%s, line %d: unreadable, left out", path, number)
+    return rows

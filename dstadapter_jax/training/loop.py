@@ -10,14 +10,14 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dstadapter_jax.checkpoints.manager import Checkpointer
-from dstadapter_jax.evaluate import evaluate
-from dstadapter_jax.parallel.hosts import is_primary, wait_for_all
+from dstadapter_jax.evaluation.run import evaluate
+from dstadapter_jax.parallel.hosts import barrier, is_primary
 from dstadapter_jax.parallel.signals import Interrupted, StopRequest
-from dstadapter_jax.training.config_checks import check_same_everywhere
 from dstadapter_jax.training.logging import RunLog
 from dstadapter_jax.training.plots import draw_curves
-from dstadapter_jax.training.trainer import Run
-from dstadapter_jax.training.workdir import hold_workdir, write_config
+from dstadapter_jax.training.resume import check_same_on_all_hosts
+from dstadapter_jax.training.trainer import Trainer
+from dstadapter_jax.training.workdir import lock_workdir, write_config
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         Interrupted: A signal ended the run; where it stands is saved.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(hold_workdir(workdir))
-        run = Run(config, workdir)
+        stack.enter_context(lock_workdir(workdir))
+        run = Trainer(config, workdir)
         stack.callback(run.close)
-        wait_for_all("runs built")  # some have their backbone at once, others fetch it
-        check_same_everywhere(workdir, config.to_dict(), run.identity())
+        barrier("runs built")  # some have their backbone at once, others fetch it
+        check_same_on_all_hosts(workdir, config.to_dict(), run.identity())
         # Before the checkpoints, so that it is left when the last of them is whole.
         stop = stack.enter_context(StopRequest())
         checkpoints = stack.enter_context(Checkpointer(workdir))
@@ -59,10 +59,10 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         run.step = checkpoints.find_step("best")
         best = checkpoints.restore_trainable(run.step, run.state.trainable)
         run.state = run.state._replace(trainable=best)
-        return evaluate(run.recogniser(stop.check), workdir, "test")
+        return evaluate(run.recognizer(stop.check), workdir, "test")
 
 
-def _train(run: Run, checkpoints: Checkpointer, log: RunLog, stop: StopRequest) -> None:
+def _train(run: Trainer, checkpoints: Checkpointer, log: RunLog, stop: StopRequest) -> None:
     hidden = None if is_primary() else True  # None: where there is no terminal
     progress = tqdm(
         total=run.total_steps, initial=run.step, desc="train", unit="step", disable=hidden

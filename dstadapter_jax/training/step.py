@@ -10,11 +10,11 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from dstadapter_jax.parallel.mesh import (
+    constrain_batch,
     device_count,
-    on_mesh,
     parameter_sharding,
     replicated,
-    split_rows,
+    traced_under,
 )
 
 
@@ -49,12 +49,12 @@ def make_train_step(
         state: TrainState, frozen: dict, clips: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         def loss_of(
-            trainable: dict, clips: jax.Array, labels: jax.Array, keep: jax.Array
+            trainable: dict, clips: jax.Array, labels: jax.Array, mask: jax.Array
         ) -> jax.Array:
             # Gradients are taken over the trainable part alone, so that none of the frozen weights'
             # is ever computed.
             model = nnx.merge(graphdef, trainable, frozen)
-            logits = model.head(model.drop(model.features(prepare(clips)), keep))
+            logits = model.head(model.apply_dropout(model.features(prepare(clips)), mask))
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
         # Each device sums up its own clips' gradients, and these are averaged once, at the end.
@@ -66,17 +66,17 @@ def make_train_step(
             sums: tuple[jax.Array, dict], microbatch: tuple[jax.Array, ...]
         ) -> tuple[tuple[jax.Array, dict], None]:
             parts = [rows.reshape(devices, -1, *rows.shape[1:]) for rows in microbatch]
-            found = of_parts(state.trainable, *map(split_rows, parts))
-            return jax.tree.map(lambda a, b: split_rows(a + b), sums, found), None
+            found = of_parts(state.trainable, *map(constrain_batch, parts))
+            return jax.tree.map(lambda a, b: constrain_batch(a + b), sums, found), None
 
         count, size = labels.shape
         model = nnx.merge(graphdef, state.trainable, frozen)
-        keep = model.dropout_mask(jax.random.fold_in(key, state.step), count * size)
+        mask = model.dropout_mask(jax.random.fold_in(key, state.step), count * size)
         zeros = jax.tree.map(
-            lambda leaf: split_rows(jnp.zeros((devices, *leaf.shape))),
+            lambda leaf: constrain_batch(jnp.zeros((devices, *leaf.shape))),
             (jnp.zeros(()), state.trainable),
         )
-        microbatches = (clips, labels, keep.reshape(count, size, -1))
+        microbatches = (clips, labels, mask.reshape(count, size, -1))
         sums, _ = jax.lax.scan(accumulate, zeros, microbatches)
         loss, gradients = jax.tree.map(lambda total: total.mean(axis=0) / count, sums)
         updates, moments = optimizer.update(gradients, state.optimizer, state.trainable)
@@ -91,4 +91,4 @@ def jit_train_step(
 ) -> Callable[..., tuple[TrainState, jax.Array]]:
     """Compiles the update for a mesh; the state that is passed in is given up."""
     shardings = parameter_sharding(mesh, state), replicated(mesh)
-    return jax.jit(on_mesh(mesh, train_step), donate_argnums=0, out_shardings=shardings)
+    return jax.jit(traced_under(mesh, train_step), donate_argnums=0, out_shardings=shardings)

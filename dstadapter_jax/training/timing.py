@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 INPUT_BOUND = 0.3  # share of the time spent waiting for clips from which on it is worth mending
 
 
-class SpeedMeter:
+class StepTimer:
     """Splits the time since the last line of the log without making the loop wait for the device.
 
     Steps are computed while the next ones are prepared, so that a wait for clips costs something

@@ -13,48 +13,39 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from dstadapter_jax.checkpoints.integrity import DamagedCheckpointError
+from dstadapter_jax.checkpoints.integrity import CorruptCheckpointError
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import batch_ids, train_batches
-from dstadapter_jax.data.preprocess import normalize
-from dstadapter_jax.evaluation.results import LeftOut
+from dstadapter_jax.data.preprocess import normalize, preprocess_config
+from dstadapter_jax.evaluation.results import MissingClips
 from dstadapter_jax.evaluation.scores import score_split
-from dstadapter_jax.inference.recognizer import (
-    Recogniser,
-    build_model,
-    make_predict,
-    preprocess_config,
-)
+from dstadapter_jax.inference.recognizer import Recognizer, make_predict
+from dstadapter_jax.models.partition import count_parameters, partition
 from dstadapter_jax.parallel.mesh import (
-    distribute,
-    local_rows,
+    addressable_rows,
     make_mesh,
-    own_rows,
     parameter_sharding,
+    process_rows,
+    put_global,
     shard_batch,
 )
-from dstadapter_jax.training.config_checks import (
-    check_dataset,
+from dstadapter_jax.pretrained.initialization import build_model
+from dstadapter_jax.training.config_checks import check_dataset, check_fields, check_steps
+from dstadapter_jax.training.optimizer import cosine_by_epoch, make_optimizer
+from dstadapter_jax.training.resume import (
+    allowed_changes,
     check_epochs,
-    check_fields,
     check_resumable,
-    check_steps,
-)
-from dstadapter_jax.training.optimizer import (
-    cosine_by_epoch,
-    count_parameters,
-    make_optimizer,
-    partition,
+    check_same_run,
 )
 from dstadapter_jax.training.step import TrainState, jit_train_step, make_train_step
-from dstadapter_jax.training.timing import SpeedMeter
-from dstadapter_jax.training.workdir import allowed_changes, check_same_run
+from dstadapter_jax.training.timing import StepTimer
 
 logger = logging.getLogger(__name__)
 
 
-class Run:
+class Trainer:
     """One training run: what it is made of, and where it stands.
 
     Attributes:
@@ -85,12 +76,12 @@ class Run:
             seed=config.seed,
             decoder=config.data.decoder,
             num_threads=config.data.num_threads,
-            rows=np.add.outer(starts, local_rows(self.mesh, microbatch)).ravel(),
+            rows=np.add.outer(starts, process_rows(self.mesh, microbatch)).ravel(),
         )
         self._build_model()
         self._key = jax.random.key(config.seed)
         self.step, self.losses, self.validated = 0, list[Any](), True
-        self.speed = SpeedMeter()
+        self.speed = StepTimer()
 
     def _build_model(self) -> None:
         config, mesh = self.config, self.mesh
@@ -107,8 +98,8 @@ class Run:
         )
         optimizer = make_optimizer(self._schedule, config.optimizer.weight_decay, config.tune)
         state = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))
-        self.state = distribute(state, parameter_sharding(mesh, state))
-        self.frozen = distribute(frozen, parameter_sharding(mesh, frozen))
+        self.state = put_global(state, parameter_sharding(mesh, state))
+        self.frozen = put_global(frozen, parameter_sharding(mesh, frozen))
         self._graphdef, self._predict = graphdef, make_predict(graphdef, mesh)
         update = make_train_step(graphdef, optimizer, normalize)
         self._train_step = jit_train_step(update, mesh, state)
@@ -135,10 +126,10 @@ class Run:
         Raises:
             DamagedCheckpointError: All are: the newest's error; or all were moved aside before.
         """
-        damaged: dict[int, DamagedCheckpointError] = {}
-        steps, aside = checkpoints.steps(), self.workdir / "damaged_checkpoints"
+        damaged: dict[int, CorruptCheckpointError] = {}
+        steps, aside = checkpoints.steps(), self.workdir / "corrupt_checkpoints"
         if not steps and aside.exists():
-            raise DamagedCheckpointError(
+            raise CorruptCheckpointError(
                 f"{self.workdir}: no checkpoints but damaged ones, in {aside}. To begin anew choose"
                 " another --workdir, or move that folder elsewhere."
             )
@@ -146,7 +137,7 @@ class Run:
             try:
                 self._restore(checkpoints, step)
                 break
-            except DamagedCheckpointError as error:
+            except CorruptCheckpointError as error:
                 if jax.process_count() > 1:
                     raise
                 damaged[step] = error
@@ -166,7 +157,7 @@ class Run:
         trainable, optimizer, position = checkpoints.restore_training(
             step, self.state.trainable, self.state.optimizer
         )
-        done = distribute(np.int32(step), self.state.step.sharding)
+        done = put_global(np.int32(step), self.state.step.sharding)
         self.state = TrainState(done, trainable, optimizer)
         self.batches.set_state(position)
         self.step, self.losses, self.validated = step, saved["losses"], saved["validated"]
@@ -256,15 +247,17 @@ class Run:
         size, seed = self.batch_size, self.config.seed
         return ", ".join(batch_ids(self.dataset, step, batch_size=size, seed=seed))
 
-    def recogniser(self, check: Callable[[], None] = lambda: None) -> Recogniser:
+    def recognizer(self, check: Callable[[], None] = lambda: None) -> Recognizer:
         """The model as it stands; `check` is called before each batch."""
 
         def probabilities(clips: np.ndarray) -> np.ndarray:
             check()
             views = shard_batch(self.mesh, {"clip": clips})["clip"]
-            return own_rows(self.mesh, self._predict(self.state.trainable, self.frozen, views))
+            return addressable_rows(
+                self.mesh, self._predict(self.state.trainable, self.frozen, views)
+            )
 
-        return Recogniser(
+        return Recognizer(
             probabilities=probabilities,
             model=nnx.merge(self._graphdef, self.state.trainable, self.frozen),
             label_names=self.dataset.label_names,
@@ -282,13 +275,13 @@ class Run:
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
         """Metrics on the validation split; clips that it lacks count as wrong, as in `evaluate`."""
         self._check_finite()
-        recogniser = self.recogniser(check)
+        recognizer = self.recognizer(check)
         try:
-            scores = score_split(recogniser, self.dataset, "validation", mode="validation")
+            scores = score_split(recognizer, self.dataset, "validation", mode="validation")
         except FloatingPointError as error:
             raise self._not_finite(self.step, str(error)) from error
         self.validated = True
         self.speed.restart()
-        left_out = LeftOut.of(self.dataset, "validation")
-        metrics = scores.metrics(left_out.labels, left_out.not_named)
+        left_out = MissingClips.of(self.dataset, "validation")
+        metrics = scores.metrics(left_out.labels, left_out.num_unlisted)
         return {f"val_{name}": value for name, value in metrics.items()}

@@ -11,8 +11,8 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 MARGIN, GAP, ROW_GAP = 28, 4, 26  # around the sheet, between frames, between clips; pixels
-LEAST_TILE, LEAST_WIDTH = 112, 880  # smaller frames are enlarged by a whole number
-WHITE, INK, GREY = 255, "#1a1a1a", "#6b6b6b"
+MIN_TILE, MIN_WIDTH = 112, 880  # smaller frames are enlarged by a whole number
+WHITE, INK, GRAY = 255, "#1a1a1a", "#6b6b6b"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +46,10 @@ def draw_sheet(path: pathlib.Path, title: str, subtitle: str, rows: Sequence[She
     """
     num_frames, side = rows[0].views.shape[1:3]
     scale, step, width = layout(num_frames, side)
-    blocks = [line(title, 19, width, bold=True), line(subtitle, 13, width, GREY)]
+    blocks = [line(title, 19, width, bold=True), line(subtitle, 13, width, GRAY)]
     for row in rows:
         blocks += [blank(ROW_GAP, width), line(row.label, 17, width, bold=True)]
-        blocks += [line(row.details, 13, width, GREY), blank(GAP, width)]
+        blocks += [line(row.details, 13, width, GRAY), blank(GAP, width)]
         blocks += [strip(view, scale, width) for view in row.views]
         blocks.append(captions(row.frame_captions, step, width))
     save_sheet(path, blocks)
@@ -57,9 +57,9 @@ def draw_sheet(path: pathlib.Path, title: str, subtitle: str, rows: Sequence[She
 
 def layout(num_frames: int, side: int) -> tuple[int, int, int]:
     """How often frames of a side are enlarged, from one to the next, and the blocks' width."""
-    scale = max(1, math.ceil(LEAST_TILE / side))
+    scale = max(1, math.ceil(MIN_TILE / side))
     step = side * scale + GAP
-    return scale, step, max(LEAST_WIDTH, num_frames * step - GAP)
+    return scale, step, max(MIN_WIDTH, num_frames * step - GAP)
 
 
 def save_sheet(path: pathlib.Path, blocks: Sequence[np.ndarray]) -> None:
@@ -85,13 +85,13 @@ def strip(view: np.ndarray, scale: int, width: int) -> np.ndarray:
     return strip
 
 
-def line(text: str, size: int, width: int, colour: str = INK, *, bold: bool = False) -> np.ndarray:
+def line(text: str, size: int, width: int, color: str = INK, *, bold: bool = False) -> np.ndarray:
     """A block with a line of text, shortened to fit."""
     font = _font(size, bold)
     image = Image.fromarray(blank(round(1.6 * size), width))
     # On its base line, so that no accent moves a text.
     place, text = (0, round(1.15 * size)), _fitted(text, font, width)
-    ImageDraw.Draw(image).text(place, text, colour, font, anchor="ls")
+    ImageDraw.Draw(image).text(place, text, color, font, anchor="ls")
     return np.asarray(image)
 
 
@@ -102,7 +102,7 @@ def captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
     for place, text in enumerate(texts):
         middle = place * step + (step - GAP) / 2
         text = _fitted(text, font, step)
-        ImageDraw.Draw(image).text((middle, 12), text, GREY, font, anchor="ms")
+        ImageDraw.Draw(image).text((middle, 12), text, GRAY, font, anchor="ms")
     return np.asarray(image)
 
 

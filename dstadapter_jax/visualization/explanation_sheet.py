@@ -3,9 +3,8 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
-import cv2
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,12 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from dstadapter_jax.inference.attribution import Attribution
+from dstadapter_jax.data.clips import Clip
+from dstadapter_jax.inference.attribution import Attribution, explain
+from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.visualization.contact_sheet import (
     GAP,
-    GREY,
+    GRAY,
     INK,
-    LEAST_TILE,
+    MIN_TILE,
     ROW_GAP,
     blank,
     captions,
@@ -27,9 +28,9 @@ from dstadapter_jax.visualization.contact_sheet import (
     save_sheet,
     strip,
 )
+from dstadapter_jax.visualization.heatmap import _blend, overlay_heatmap
 
 FOR, AGAINST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion: apart to every eye
-HEAT = matplotlib.colormaps["inferno"]  # as light as the value is high, so readable in grey too
 DPI = 100
 
 
@@ -52,28 +53,6 @@ class Explanation:
     view: np.ndarray
     attribution: Attribution
     against: str = "the mean of all labels"
-
-
-def heat(view: np.ndarray, patches: np.ndarray) -> np.ndarray:
-    """Frames in grey, coloured by the relevance of their patches, one scale for all frames.
-
-    Args:
-        view: `(T, R, R, 3)` uint8.
-        patches: `(T, h, w)` from 0; the largest is brightest.
-
-    Returns:
-        `(T, R, R, 3)` uint8.
-    """
-    size = view.shape[1:3]
-    smooth = [cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in patches]
-    return _heated(view.mean(axis=-1), np.clip(np.stack(smooth) / patches.max(), 0, 1))
-
-
-def _heated(grey: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Grey values of 0-255, `(...)`, under heat of 0-1: `(..., 3)` uint8."""
-    opacity = (0.25 + 0.6 * share)[..., None]
-    mixed = (1 - opacity) * grey[..., None] + opacity * 255 * HEAT(share)[..., :3]
-    return mixed.round().astype(np.uint8)
 
 
 def draw_explanations(path: pathlib.Path, explanations: Sequence[Explanation]) -> None:
@@ -101,10 +80,10 @@ def explanation_blocks(explanation: Explanation) -> list[np.ndarray]:
     told += f" {explanation.against}: {votes.sum():+.2f} in all"
     return [
         line(explanation.label, 19, width, bold=True),
-        line(explanation.details, 13, width, GREY),
+        line(explanation.details, 13, width, GRAY),
         blank(GAP, width),
         strip(view, scale, width),
-        strip(heat(large, patches), 1, width),
+        strip(overlay_heatmap(large, patches), 1, width),
         captions(explanation.frame_captions, step, width),
         blank(GAP, width),
         line(told, 12, width),
@@ -119,9 +98,9 @@ def _draw_votes(votes: np.ndarray, step: int, width: int) -> np.ndarray:
     figure = _figure(width, 80)
     axes = figure.add_axes((0, 0.02, 1, 0.96))
     middles = np.arange(len(votes)) * step + (step - GAP) / 2
-    bars = axes.bar(middles, votes, LEAST_TILE / 2, color=np.where(votes < 0, AGAINST, FOR))
+    bars = axes.bar(middles, votes, MIN_TILE / 2, color=np.where(votes < 0, AGAINST, FOR))
     axes.bar_label(bars, [f"{vote:+.2f}" for vote in votes], padding=2, fontsize=8, color=INK)
-    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.axhline(0, color=GRAY, linewidth=0.8)
     axes.set_xlim(0, width)
     axes.margins(y=0.3)
     axes.axis("off")
@@ -132,26 +111,26 @@ def _draw_panels(attribution: Attribution, width: int) -> np.ndarray:
     """The heat's scale, the gates and what is taken from other frames, side by side."""
     figure = _figure(width, 150)
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0, h_pad=0, wspace=0.1))
-    scale, gates, borrowed = figure.subplots(1, 3, width_ratios=(1, 2, 2))
+    scale, gates, temporal_mixing = figure.subplots(1, 3, width_ratios=(1, 2, 2))
     _draw_scale(scale, attribution)
     _draw_gates(gates, attribution)
-    layers = np.arange(1, attribution.borrowed.shape[1] + 1)
-    borrowed.bar(layers, 100 * attribution.borrowed[0], 0.5, color=FOR)
-    _label(borrowed, "Taken from the frames before and after, %", "layer")
+    layers = np.arange(1, attribution.temporal_mixing.shape[1] + 1)
+    temporal_mixing.bar(layers, 100 * attribution.temporal_mixing[0], 0.5, color=FOR)
+    _label(temporal_mixing, "Taken from the frames before and after, %", "layer")
     return _pixels(figure)
 
 
 def _draw_scale(axes: Axes, attribution: Attribution) -> None:
     ramp = np.linspace(0, 1, 256)[None]
     extent = (0, float(attribution.patches.max()) * attribution.patches.size, 0, 1)
-    axes.imshow(_heated(np.full_like(ramp, 128), ramp), extent=extent, aspect="auto")
+    axes.imshow(_blend(np.full_like(ramp, 128), ramp), extent=extent, aspect="auto")
     _label(axes, "Relevance of a patch", "times the average patch's")
     axes.set(yticks=(), box_aspect=0.12, anchor="NW")
 
 
 def _draw_gates(axes: Axes, attribution: Attribution) -> None:
     """Least, quartiles and greatest of each layer's gates."""
-    for name, (gates,), colour, offset in (
+    for name, (gates,), color, offset in (
         ("temporal", attribution.temporal_gates, FOR, -0.18),
         ("spatial", attribution.spatial_gates, AGAINST, 0.18),
     ):
@@ -163,10 +142,10 @@ def _draw_gates(axes: Axes, attribution: Attribution) -> None:
             manage_ticks=False,
             patch_artist=True,
             label=name,
-            boxprops={"facecolor": colour, "edgecolor": colour},
+            boxprops={"facecolor": color, "edgecolor": color},
             medianprops={"color": INK},
-            whiskerprops={"color": colour},
-            capprops={"color": colour},
+            whiskerprops={"color": color},
+            capprops={"color": color},
         )
     _label(axes, "Gates of the adapters", "layer")
     axes.set(ylim=(-0.04, 1.04), yticks=(0, 0.5, 1))
@@ -175,8 +154,8 @@ def _draw_gates(axes: Axes, attribution: Attribution) -> None:
 
 def _label(axes: Axes, title: str, xlabel: str) -> None:
     axes.set_title(title, fontsize=9, loc="left", color=INK)
-    axes.set_xlabel(xlabel, fontsize=8, color=GREY)
-    axes.tick_params(labelsize=8, colors=GREY, length=0)
+    axes.set_xlabel(xlabel, fontsize=8, color=GRAY)
+    axes.tick_params(labelsize=8, colors=GRAY, length=0)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.grid(axis="y", alpha=0.3)
     axes.spines[:].set_visible(False)
@@ -191,3 +170,22 @@ def _pixels(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def explain_best(
+    recognizer: Recognizer, name: str, clip: Clip, predictions: list[dict[str, Any]]
+) -> Explanation:
+    """Why the center crop of a clip of some name is taken for the best of its ranked labels."""
+    best, *others = predictions
+    view = clip.views[-1]
+    next_best = [f"{other['label']} {other['probability']:.1%}" for other in others[:2]]
+    details = [name, "next: " + ", ".join(next_best)] if others else [name]
+    if len(clip.views) > 1:
+        details.append(f"shown is the middle one of {clip.counts.sum()} crops")
+    return Explanation(
+        label=f"{best['label']}  {best['probability']:.1%}",
+        details="  ·  ".join(details),
+        frame_captions=[f"frame {index}" for index in clip.indices],
+        view=view,
+        attribution=explain(recognizer.model, view[np.newaxis], [best["id"]]),
+    )

@@ -8,7 +8,7 @@ from typing import Self
 import cv2
 import numpy as np
 
-from dstadapter_jax.data.datasets import Example
+from dstadapter_jax.data.clip_dataset import Example
 from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig, choose_frames
 from dstadapter_jax.data.views import Views
@@ -22,7 +22,7 @@ class Strip:
     """One view of a clip.
 
     Attributes:
-        frames: `(T, R, R, 3)` uint8 RGB, what the network saw before normalisation.
+        frames: `(T, R, R, 3)` uint8 RGB, what the network saw before normalization.
         indices: `(T,)`, which frames of the clip they are.
     """
 

@@ -16,10 +16,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dstadapter_jax.adapters.file import KEY, AdapterError, read_adapter, write_adapter
-from dstadapter_jax.files.hashing import checksum_arrays, checksum_json
-from dstadapter_jax.inference.recognizer import Recogniser
-from dstadapter_jax.pretrained.backbone import SHIPPED, Backbone, find_backbone
-from dstadapter_jax.pretrained.formats import WeightsError, file_sha256
+from dstadapter_jax.files.hashing import checksum_arrays, checksum_json, file_sha256
+from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.pretrained.backbone import BUNDLED, BackboneRef, resolve_backbone
+from dstadapter_jax.pretrained.formats import WeightsError
 from tests.helpers.adapters import SIZES, draw_adapter, write_drawn, write_tower
 
 
@@ -79,8 +79,8 @@ def test_float16_halves_the_weights_and_rounds_them(tower, tmp_path):
 
 def test_what_a_reader_would_refuse_is_not_written(tower, tmp_path):
     adapter, weights = draw_adapter(tower, 5, 0)
-    adapter = dataclasses.replace(adapter, licence="x" * 201)
-    with pytest.raises(ValueError, match="licence: expected at most 200 characters"):
+    adapter = dataclasses.replace(adapter, license="x" * 201)
+    with pytest.raises(ValueError, match="license: expected at most 200 characters"):
         write_adapter(tmp_path / "none.safetensors", adapter, weights)
     assert not list(tmp_path.iterdir())
 
@@ -160,9 +160,9 @@ def changed(field: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def test_an_honest_change_is_read(file):
-    forge(file, changed("licence", "CC0-1.0"), lambda w: w["cls_head.fc_cls.bias"].fill(1))
+    forge(file, changed("license", "CC0-1.0"), lambda w: w["cls_head.fc_cls.bias"].fill(1))
     adapter, weights = read_adapter(file)
-    assert adapter.licence == "CC0-1.0"
+    assert adapter.license == "CC0-1.0"
     assert (weights["cls_head.fc_cls.bias"] == 1).all()
 
 
@@ -213,7 +213,7 @@ def test_an_honest_change_is_read(file):
         ("step", "12", "step: expected int, found '12'"),
         ("metrics", {"test": 3}, r"metrics\.test: expected dict, found 3"),
         ("metrics", {"test": {"top1": [1]}}, r"metrics\.test\.top1: expected str, found \[1\]"),
-        ("licence", "x" * 201, r"licence: expected at most 200 characters, found 'x+ …"),
+        ("license", "x" * 201, r"license: expected at most 200 characters, found 'x+ …"),
         ("checksum", "0" * 64, "damaged: it doesn't hold what was saved. Fetch or export it again"),
     ],
 )
@@ -287,7 +287,7 @@ def test_sizes_that_only_the_backbone_bears_out(tower, tmp_path):
     file = write_drawn(tmp_path / "head.safetensors", tower, 5, 0, "head")
     forge(file, changed("config.model.layers", 128))
     with pytest.raises(WeightsError, match=r"does not fit the model:\n  missing: .*resblocks\.2\."):
-        Recogniser.load_adapter(file, str(tower))
+        Recognizer.load_adapter(file, str(tower))
 
 
 def test_another_backbone(file, tower, tmp_path, monkeypatch):
@@ -298,16 +298,16 @@ def test_another_backbone(file, tower, tmp_path, monkeypatch):
     with pytest.raises(
         WeightsError, match=rf"other\.safetensors: expected .*{hashes}.* --backbone"
     ):
-        Recogniser.load_adapter(file, str(other))
+        Recognizer.load_adapter(file, str(other))
     missing = r"tower\.safetensors: expected the backbone .* found nothing;.* as --backbone FILE\."
     with pytest.raises(WeightsError, match=missing):
-        Recogniser.load_adapter(file)
+        Recognizer.load_adapter(file)
     (tmp_path / "tower.safetensors").write_bytes(tower.read_bytes())
-    Recogniser.load_adapter(file)  # of that name where one is: its hash is the right one
+    Recognizer.load_adapter(file)  # of that name where one is: its hash is the right one
 
 
 def test_a_backbone_that_comes_with_the_package_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sha256 = file_sha256(SHIPPED[0])
+    sha256 = file_sha256(BUNDLED[0])
     for source in ("backbone.safetensors", "/home/somebody/clone/demo/backbone.safetensors"):
-        assert find_backbone(Backbone(source, "", sha256)) == SHIPPED[0]
+        assert resolve_backbone(BackboneRef(source, "", sha256)) == BUNDLED[0]

@@ -16,7 +16,7 @@ from dstadapter_jax.app.uploads import check_upload, delete_upload, sweep
 from dstadapter_jax.data.clips import Clip, ClipLimits, read_clip_file
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.data.video.reader import ClipError
-from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.inference.recognizer import Recognizer
 from tests.helpers.adapters import write_diverged
 from tests.helpers.clips import barcoded_frames, write_clip
 
@@ -227,7 +227,7 @@ def test_an_upload_is_never_shown_as_a_page(server, name):
 def test_a_model_that_has_diverged_is_refused_or_has_no_answer(tmp_path):
     from dstadapter_jax.app.page import Answering
 
-    diverged = Recogniser.load_adapter(*write_diverged(tmp_path))
+    diverged = Recognizer.load_adapter(*write_diverged(tmp_path))
     views = np.zeros((1, CFG.num_frames, CFG.resolution, CFG.resolution, 3), np.uint8)
     with contextlib.closing(Decoder(ClipLimits(), seconds=30)) as decoder:
         answering = Answering({"one": diverged}, decoder, tmp_path)

@@ -81,7 +81,7 @@ def open_page(page, server) -> None:
 
 
 def button(page):
-    return page.get_by_role("button", name="Recognise")
+    return page.get_by_role("button", name="Recognize")
 
 
 def choose(page, clip: str) -> None:
@@ -154,7 +154,7 @@ def test_with_the_keyboard_alone(page, clip):
     tab_to("two")
     page.keyboard.press("Space")
     assert page.get_by_label("two").is_checked()
-    tab_to("Recognise")
+    tab_to("Recognize")
     page.keyboard.press("Enter")
     page.get_by_text("onerror=").first.wait_for()
 
@@ -204,21 +204,21 @@ def test_texts_stand_out_from_the_background(chromium, server, clip, scheme):
     choose(page, clip)
     button(page).click()
     page.locator("#answer .ranks").wait_for()
-    colours = page.evaluate(
+    colors = page.evaluate(
         "() => [getComputedStyle(document.body).backgroundColor, ...["
         "'.label', '.share', 'p', '.caption'].map("
         "s => getComputedStyle(document.querySelector('#answer ' + s)).color)]"
     )
-    background, *texts = (luminance(colour) for colour in colours)
+    background, *texts = (luminance(color) for color in colors)
     for text in texts:
         lighter, darker = max(text, background), min(text, background)
-        assert (lighter + 0.05) / (darker + 0.05) > 4.5, colours  # WCAG 2.2, level AA
+        assert (lighter + 0.05) / (darker + 0.05) > 4.5, colors  # WCAG 2.2, level AA
     page.close()
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance, as WCAG defines it, of `rgb(…)`."""
-    share = np.array([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
+    share = np.array([int(part) for part in re.findall(r"\d+", color)[:3]]) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722))
 

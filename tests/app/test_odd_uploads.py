@@ -49,7 +49,7 @@ def test_the_page_answers_each_by_a_message(uploads, adapters, tmp_path):
     from tests.helpers.app_server import serving
 
     limits = ["--max_megabytes=3", f"--time_limit={TIME_LIMIT}"]
-    kinds = {"refused": 0, "message": 0, "recognised": 0}
+    kinds = {"refused": 0, "message": 0, "recognized": 0}
     longest, starting = 0.0, seconds_to_start_a_decoder()
     with serving(tmp_path, *adapters, *limits) as server:
         before = memory(server.process.pid)
@@ -90,7 +90,7 @@ def answer(server, name: str, content: bytes) -> str:
     assert str(server.folder) not in html
     assert "etc/passwd" not in html
     if 'class="answer"' in html:
-        return "recognised"
+        return "recognized"
     assert re.fullmatch(r'<p class="message error" role="alert">This clip [^<>]+\.</p>', html), html
     return "message"
 

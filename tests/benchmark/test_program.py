@@ -19,7 +19,8 @@ from dstadapter_jax.benchmark.collectives import collective_bytes
 from dstadapter_jax.data.preprocess import normalize
 from dstadapter_jax.models.dstadapter import DSTAdapter, ModelConfig
 from dstadapter_jax.models.flops import needed_flops, program_flops
-from dstadapter_jax.training.optimizer import TUNES, make_optimizer, partition
+from dstadapter_jax.models.partition import TUNES, partition
+from dstadapter_jax.training.optimizer import make_optimizer
 from dstadapter_jax.training.step import TrainState, make_train_step
 
 SMALL = {"num_classes": 5, "input_resolution": 96, "num_frames": 3, "width": 64, "layers": 4}
@@ -209,7 +210,7 @@ def test_compilation_and_the_cache(tiny_models, capsys):
     assert events[-1] == "/jax/compilation_cache/cache_hits"
 
 
-WRONG = ["tune", "tune=all", "colour=red", "batch=0", "mode=input", "mesh=8"]
+WRONG = ["tune", "tune=all", "color=red", "batch=0", "mode=input", "mesh=8"]
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -16,12 +16,13 @@ from flax import nnx
 from dstadapter_jax import DSTAdapter, ModelConfig
 from dstadapter_jax.checkpoints.integrity import (
     CheckpointError,
-    DamagedCheckpointError,
-    explained,
-    move_aside,
+    CorruptCheckpointError,
+    quarantine,
+    wrap_errors,
 )
 from dstadapter_jax.checkpoints.manager import Checkpointer
-from dstadapter_jax.training.optimizer import count_parameters, make_optimizer, partition
+from dstadapter_jax.models.partition import count_parameters, partition
+from dstadapter_jax.training.optimizer import make_optimizer
 
 
 def save(checkpoints: Checkpointer, step: int, top1: float | None) -> None:
@@ -83,7 +84,7 @@ def test_killed_while_a_step_is_written_again_its_old_checkpoint_is_there(tmp_pa
         save(checkpoints, 1, None)
     with Checkpointer(tmp_path) as checkpoints:
         monkeypatch.setattr(checkpoints._manager, "save", killed)
-        monkeypatch.setattr("dstadapter_jax.checkpoints.superseded.settle", killed)
+        monkeypatch.setattr("dstadapter_jax.checkpoints.superseded.recover", killed)
         with pytest.raises(Killed):
             save(checkpoints, 1, 0.5)
     monkeypatch.undo()
@@ -153,7 +154,7 @@ def test_damage_does_not_pass_unnoticed(tmp_path, damage, reason):
     damage(tmp_path / "checkpoints/1")
     with (
         Checkpointer(tmp_path, read_only=True) as checkpoints,
-        pytest.raises(DamagedCheckpointError, match=f"reading step 1 from .*{reason}"),
+        pytest.raises(CorruptCheckpointError, match=f"reading step 1 from .*{reason}"),
     ):
         restore(checkpoints, 1)
 
@@ -164,7 +165,7 @@ def test_a_checkpoint_under_another_steps_name_is_not_believed(tmp_path):
     (tmp_path / "checkpoints/24").rename(tmp_path / "checkpoints/99")
     with (
         Checkpointer(tmp_path) as checkpoints,
-        pytest.raises(DamagedCheckpointError, match=r"step 99 .* it is of step 24: .* renamed"),
+        pytest.raises(CorruptCheckpointError, match=r"step 99 .* it is of step 24: .* renamed"),
     ):
         checkpoints.metadata(99)
 
@@ -178,7 +179,7 @@ def test_what_a_power_loss_left_half_written_is_passed_over(tmp_path, read_only)
     (half / "metrics").touch()
     with Checkpointer(tmp_path, read_only=read_only) as checkpoints:
         assert checkpoints.steps() == [1]
-    assert not (tmp_path / "damaged_checkpoints").exists()
+    assert not (tmp_path / "corrupt_checkpoints").exists()
 
 
 @pytest.mark.parametrize("read_only", [True, False])
@@ -198,9 +199,9 @@ def test_a_damaged_checkpoint_is_moved_from_another_disk(tmp_path):
         metrics = tmp_path / "checkpoints/7/metrics/metrics"
         metrics.parent.mkdir(parents=True)
         metrics.touch()
-        move_aside(tmp_path / "checkpoints", 7, "it is empty")
+        quarantine(tmp_path / "checkpoints", 7, "it is empty")
         assert not list(pathlib.Path(other_disk).iterdir())
-    assert (tmp_path / "damaged_checkpoints/7/metrics/metrics").is_file()
+    assert (tmp_path / "corrupt_checkpoints/7/metrics/metrics").is_file()
 
 
 def test_without_any_readable_metrics_nothing_is_moved(tmp_path):
@@ -210,7 +211,7 @@ def test_without_any_readable_metrics_nothing_is_moved(tmp_path):
     for step in "12":
         (tmp_path / "checkpoints" / step / "metrics/metrics").write_bytes(b"\0\0")
     with pytest.raises(
-        DamagedCheckpointError, match=r"step \d is damaged: .* No other .* --workdir"
+        CorruptCheckpointError, match=r"step \d is damaged: .* No other .* --workdir"
     ):
         Checkpointer(tmp_path)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
@@ -237,7 +238,7 @@ def test_metrics_that_the_system_cannot_read_are_not_damaged(tmp_path):
     ],
 )
 def test_neither_memory_nor_a_dead_process_is_the_disks_fault(error):
-    with pytest.raises(type(error)) as raised, explained("reading", "Look at the disk."):
+    with pytest.raises(type(error)) as raised, wrap_errors("reading", "Look at the disk."):
         raise error
     assert raised.value is error
 

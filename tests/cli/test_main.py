@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from dstadapter_jax import evaluate, predict
-from dstadapter_jax.cli.main import expanded_path, keep_compiled_programs, make_output, workdir_path
-from dstadapter_jax.training.plots import draw_confusion, draw_curves
+from dstadapter_jax.cli.main import enable_compilation_cache
+from dstadapter_jax.cli.paths import expanded_path, make_output, workdir_path
+from dstadapter_jax.evaluation.confusion_plot import draw_confusion
+from dstadapter_jax.training.plots import draw_curves
 from tests.helpers.adapters import write_diverged
 from tests.helpers.clips import write_clip
 
@@ -43,7 +45,7 @@ def test_without_a_home_no_compiled_programs_are_kept(monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # in no list of users
     with pytest.raises(RuntimeError):
         pathlib.Path.home()
-    keep_compiled_programs()
+    enable_compilation_cache()
 
 
 def lines_of(capsys: pytest.CaptureFixture) -> list[dict]:

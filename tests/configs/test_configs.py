@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from dstadapter_jax.inference.recognizer import preprocess_config
+from dstadapter_jax.data.preprocess import preprocess_config
 from dstadapter_jax.models.config import ModelConfig
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"

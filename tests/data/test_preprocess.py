@@ -114,7 +114,7 @@ def test_any_number_of_frames_stays_in_range(segments):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_validation_is_the_centre(shape):
+def test_validation_is_the_center(shape):
     frames = noise(3, *shape)
     views, counts = make_views(frames, SMALL, "validation")
     expected = resized(frames, 32)
@@ -226,7 +226,7 @@ def test_random_crop_area_aspect_and_place(shape):
     assert abs(((top + bottom) / 2 / height)[small].mean() - 0.5) < 0.05
 
 
-def test_crop_that_never_fits_falls_back_to_the_centred_square():
+def test_crop_that_never_fits_falls_back_to_the_centerd_square():
     cfg = dataclasses.replace(PLAIN, crop_area=(1.0, 1.0), resolution=28)
     for shape in [(32, 141), (141, 32)]:
         frames = noise(2, *shape)

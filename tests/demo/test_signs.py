@@ -14,10 +14,10 @@ from dstadapter_jax.data.preprocess import PreprocessConfig, choose_frames, norm
 from dstadapter_jax.demo import signs, stills
 from dstadapter_jax.demo.figure import SIZE, Signer
 from dstadapter_jax.demo.signs import LENGTHS, REVERSED, SIGNS, SPLITS, Take
-from dstadapter_jax.inference.recognizer import draw_model
 from dstadapter_jax.models.dstadapter import DSTAdapter
+from dstadapter_jax.pretrained.initialization import init_model
 from dstadapter_jax.pretrained.loading import load_weights
-from dstadapter_jax.pretrained.names import added_to_clip
+from dstadapter_jax.pretrained.names import is_adapter_weight
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +108,11 @@ def test_a_seed_draws_other_clips_than_another() -> None:
 
 def test_backbone_has_learned_from_stills_where_hands_are() -> None:
     assert stills.PATH.stat().st_size < 2e6
-    model = draw_model(stills.MODEL, seed=0)
+    model = init_model(stills.MODEL, seed=0)
     chance = unexplained_by_features(model)
     loaded = load_weights(model, stills.PATH)
     assert not loaded.ignored
-    assert all(added_to_clip(name) for name in loaded.initialised)
+    assert all(is_adapter_weight(name) for name in loaded.initialized)
     # Measured: 1.1 to 1.2 with random weights, 0.56 to 0.71 with the shipped ones.
     assert unexplained_by_features(model).max() < 0.75 < chance.min()
 

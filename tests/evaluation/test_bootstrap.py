@@ -7,7 +7,7 @@ import pytest
 from scipy import stats  # JAX brings it along
 
 from dstadapter_jax.evaluation import bootstrap
-from dstadapter_jax.evaluation.scores import AMONG_FIVE, FIRST, MISSED, Scores
+from dstadapter_jax.evaluation.scores import MISS, TOP1, TOP5, Scores
 
 ENDS = (0.025, 0.975)
 
@@ -17,14 +17,14 @@ def drawn(clips, classes, seed=0, share=(0.8, 0.1, 0.1)):
     rng = np.random.default_rng(seed)
     labels = rng.integers(classes, size=clips)
     outcomes = rng.choice(3, size=clips, p=share)
-    outcomes[labels == 0] = MISSED
+    outcomes[labels == 0] = MISS
     return labels, outcomes
 
 
 @pytest.mark.parametrize(("clips", "right"), [(144, 136), (20, 7), (3742, 3512), (816, 815)])
 def test_a_share_of_clips_is_binomial(clips, right):
     exact = stats.binom.ppf(ENDS, clips, right / clips) / clips
-    outcomes = np.where(np.arange(clips) < right, FIRST, MISSED)
+    outcomes = np.where(np.arange(clips) < right, TOP1, MISS)
     found = bootstrap.clip_intervals(np.zeros(clips, int), outcomes, 1)["top1"]
     # A clip more or less: of 10,000 resamples the ends are known no better.
     np.testing.assert_allclose(found, exact, rtol=0, atol=1.01 / clips)
@@ -42,10 +42,10 @@ def test_the_figures_are_those_of_the_scores():
 
 
 def plain_metrics(labels, outcomes, classes):
-    """As `metrics_of` defines them, with loops."""
+    """As `metrics_from_counts` defines them, with loops."""
     of_class = [outcomes[labels == label] for label in range(classes)]
-    accuracies = [(of == FIRST).mean() for of in of_class if of.size]
-    return np.array([(outcomes == FIRST).mean(), (outcomes < MISSED).mean(), np.mean(accuracies)])
+    accuracies = [(of == TOP1).mean() for of in of_class if of.size]
+    return np.array([(outcomes == TOP1).mean(), (outcomes < MISS).mean(), np.mean(accuracies)])
 
 
 def test_over_clips_as_by_drawing_one_by_one():
@@ -71,29 +71,29 @@ def test_clips_that_no_list_names_are_wrong_and_of_no_class():
         figures = plain_metrics(labels[named], outcomes[named], 6)
         samples.append(figures * [len(named) / 100, len(named) / 100, 1])
     expected = np.quantile(samples, ENDS, axis=0).T
-    found = bootstrap.clip_intervals(labels, outcomes, 6, not_named=10)
+    found = bootstrap.clip_intervals(labels, outcomes, 6, num_unlisted=10)
     np.testing.assert_allclose(list(found.values()), expected, rtol=0, atol=0.012)
-    right = np.full(90, FIRST)
-    low, high = bootstrap.clip_intervals(labels, right, 6, not_named=10)["top1"]
+    right = np.full(90, TOP1)
+    low, high = bootstrap.clip_intervals(labels, right, 6, num_unlisted=10)["top1"]
     np.testing.assert_allclose((low, high), stats.binom.ppf(ENDS, 100, 0.9) / 100, atol=0.011)
-    figures = bootstrap.metrics(labels, right, 6, not_named=10)
+    figures = bootstrap.metrics(labels, right, 6, num_unlisted=10)
     assert figures == {"top1": 0.9, "top5": 0.9, "mean_class_accuracy": 1}
     signers = np.array(["ann", "ben", "cem"])[np.arange(90) % 3]
-    outcomes = np.where(signers == "ann", MISSED, FIRST)
-    over = bootstrap.signer_intervals(labels, outcomes, 6, signers, not_named=10)
+    outcomes = np.where(signers == "ann", MISS, TOP1)
+    over = bootstrap.signer_intervals(labels, outcomes, 6, signers, num_unlisted=10)
     assert over["top1"] == pytest.approx((0, 0.9))
 
 
 def test_signs_of_one_clip_each_do_not_pull_the_mean_down():
     # A third of them isn't drawn: counted as 0, they would move the middle from 0.75 to 0.47.
-    labels, outcomes = np.arange(400), np.arange(400) % 4 // 3 * MISSED
+    labels, outcomes = np.arange(400), np.arange(400) % 4 // 3 * MISS
     low, high = bootstrap.clip_intervals(labels, outcomes, 400)["mean_class_accuracy"]
     assert low < 0.75 < high
     assert (low + high) / 2 == pytest.approx(0.75, abs=0.01)
 
 
 def test_where_all_are_right_or_none_the_bound_is_exact():
-    for outcome, share in ((FIRST, 1.0), (MISSED, 0.0)):
+    for outcome, share in ((TOP1, 1.0), (MISS, 0.0)):
         found = bootstrap.clip_intervals(np.arange(60) % 5, np.full(60, outcome), 10)
         # The most one-sided 95 % leaves: 60 clips alike are then seen in one case of twenty.
         bound = 0.05 ** (1 / 60)
@@ -108,7 +108,7 @@ def test_where_all_are_right_or_none_the_bound_is_exact():
 def test_over_three_signers_as_by_all_their_27_draws():
     labels, outcomes = drawn(120, 4)
     signers = np.array(["ann", "ben", "cem"])[np.arange(120) % 11 % 3]
-    outcomes[(signers == "ben") & (np.arange(120) % 2 == 0)] = MISSED
+    outcomes[(signers == "ben") & (np.arange(120) % 2 == 0)] = MISS
     samples = []
     for people in itertools.product(("ann", "ben", "cem"), repeat=3):
         rows = np.concatenate([np.flatnonzero(signers == name) for name in people])
@@ -123,8 +123,8 @@ def test_over_three_signers_as_by_all_their_27_draws():
 
 def test_clips_of_unknown_signers_are_in_every_resample():
     signers = np.repeat(["", "ann", "ben", "cem"], [5, 10, 10, 10])
-    outcomes = np.where(signers == "ann", MISSED, FIRST)
-    outcomes[:5] = AMONG_FIVE
+    outcomes = np.where(signers == "ann", MISS, TOP1)
+    outcomes[:5] = TOP5
     found = bootstrap.signer_intervals(np.zeros(35, int), outcomes, 1, signers)
     assert found["top1"] == pytest.approx((0, 30 / 35))
     assert found["top5"] == pytest.approx((5 / 35, 1))
@@ -135,7 +135,7 @@ def test_too_few_signers_or_signers_alike_have_no_interval():
     two = np.array(["", "ann", "ben"])[np.arange(60) % 3]
     assert bootstrap.signer_intervals(labels, outcomes, 3, two) is None
     three = np.array(["ann", "ben", "cem"])[np.arange(60) % 3]
-    found = bootstrap.signer_intervals(labels, np.full(60, FIRST), 3, three)
+    found = bootstrap.signer_intervals(labels, np.full(60, TOP1), 3, three)
     assert found == {"top1": None, "top5": None, "mean_class_accuracy": None}
 
 
@@ -143,8 +143,8 @@ def test_too_few_signers_or_signers_alike_have_no_interval():
 def test_differences_are_paired(over_signers):
     labels, before = drawn(150, 5)
     after = before.copy()
-    after[:20] = FIRST
-    after[140:] = MISSED
+    after[:20] = TOP1
+    after[140:] = MISS
     signers = np.array([f"signer {i}" for i in np.arange(150) // 15])
     rng, samples = np.random.default_rng(3), []
     for _ in range(4000):

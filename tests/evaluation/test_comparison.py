@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dstadapter_jax import evaluate
-from dstadapter_jax.evaluation.results import LeftOut, SplitResults
+from dstadapter_jax.evaluation.results import EvaluationResult, MissingClips
 from dstadapter_jax.evaluation.scores import Scores
 from tests.helpers.html_page import Page
 
@@ -25,14 +25,14 @@ def write_run(workdir, taken, order=range(10), views="3 crops x 1 clip", **chang
     workdir.mkdir()
     order = list(order)
     signers = np.array(["ann", "ben", "cem", "dan", "eve"])[np.arange(10) % 5]
-    results = SplitResults(
+    results = EvaluationResult(
         Scores(
             probabilities=np.eye(3)[taken][order] * 0.9 + 0.01 * np.arange(3),
             labels=np.array(LABELS)[order],
             ids=np.array([f"clip{i}.mp4" for i in range(10)])[order],
             signers=signers[order],
         ),
-        LeftOut(np.array(["lost.mp4"]), np.array([2]), np.array([""])),
+        MissingClips(np.array(["lost.mp4"]), np.array([2]), np.array([""])),
         NAMES,
     )
     dataclasses.replace(results, **changes).save(workdir / "scores_test.npz")
@@ -76,8 +76,8 @@ def test_figures_by_hand_on_one_line_and_a_page(runs, capsys):
     page = Page(path)
     page.check()
     assert "No clear difference" in page.text
-    assert "B recognises more clips of: 2 signs" in page.text
-    assert "B recognises fewer clips of: 1 sign" in page.text
+    assert "B recognizes more clips of: 2 signs" in page.text
+    assert "B recognizes fewer clips of: 1 sign" in page.text
     assert "<b>give</b>" in page.texts
     assert "Right of A alone: 1" in page.texts
     assert "clip5.mp4" in page.texts
@@ -89,7 +89,7 @@ def test_a_clear_difference_is_called_one(tmp_path, capsys):
     for pair, verdict in ((runs, "more than A"), (runs[::-1], "less than A")):
         assert evaluate.main(["--compare", *map(str, pair)]) == 0
         told = json.loads(capsys.readouterr().out)
-        assert f"B recognises {verdict}: 0 is in no interval" in Page(Path(told["report"])).text
+        assert f"B recognizes {verdict}: 0 is in no interval" in Page(Path(told["report"])).text
 
 
 def test_other_views_are_told(tmp_path, runs):
@@ -106,7 +106,7 @@ def test_other_views_are_told(tmp_path, runs):
         ({"label_names": ("wave", "give", "take")}, r"1 signs are in .*before alone: <b>give</b>"),
         ({"label_names": (NAMES[1], NAMES[0], NAMES[2])}, "their signs are in another order"),
         (
-            {"left_out": LeftOut(np.array(["x"]), np.array([2]), np.array([""]))},
+            {"left_out": MissingClips(np.array(["x"]), np.array([2]), np.array([""]))},
             r"left out are in .*before alone: lost.mp4; .* left out are in .*other alone: x\.",
         ),
     ],
@@ -119,21 +119,21 @@ def test_runs_on_other_clips_are_refused_and_the_clips_named(tmp_path, runs, cha
 
 
 def test_clips_that_no_list_names_count_as_wrong_of_both(tmp_path):
-    lost = LeftOut(np.array([], str), np.array([], int), np.array([], str), not_named=10)
+    lost = MissingClips(np.array([], str), np.array([], int), np.array([], str), num_unlisted=10)
     runs = [
         write_run(tmp_path / name, taken, left_out=lost) for name, taken in (("a", A), ("b", B))
     ]
     told = evaluate.compare(*runs, "test")
     assert told["num_clips"] == 20
     assert (told["a"]["top1"], told["b"]["top1"]) == (6 / 20, 8 / 20)
-    other = write_run(tmp_path / "other", B, left_out=dataclasses.replace(lost, not_named=9))
+    other = write_run(tmp_path / "other", B, left_out=dataclasses.replace(lost, num_unlisted=9))
     with pytest.raises(ValueError, match="of 10 and of 9 clips more no list has the names"):
         evaluate.compare(runs[0], other, "test")
 
 
 def test_a_clip_of_another_sign_is_refused(tmp_path, runs):
     other = write_run(tmp_path / "other", B)
-    results = SplitResults.load(other / "scores_test.npz")
+    results = EvaluationResult.load(other / "scores_test.npz")
     results.scores.labels[6] = 2
     results.save(other / "scores_test.npz")
     with pytest.raises(ValueError, match=r"clip6.mp4 is '<b>give</b>' there, 'take' here"):

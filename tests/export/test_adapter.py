@@ -16,10 +16,11 @@ from dstadapter_jax.adapters.file import read_adapter
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.data.preprocess import normalize
 from dstadapter_jax.export.__main__ import main as export
-from dstadapter_jax.inference.recognizer import Recogniser, build_model
-from dstadapter_jax.pretrained.backbone import Tower
+from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.models.partition import partition
+from dstadapter_jax.pretrained.backbone import FrozenBackbone
 from dstadapter_jax.pretrained.formats import WeightsError
-from dstadapter_jax.training.optimizer import partition
+from dstadapter_jax.pretrained.initialization import build_model
 from tests.conftest import tiny_config
 from tests.helpers.adapters import SIZES, save_run, write_tower
 from tests.helpers.hub_server import COMMIT, TOKEN, serving
@@ -51,14 +52,16 @@ def run(folder, config) -> pathlib.Path:
 def signs(folder, run) -> pathlib.Path:
     """Its adapter file."""
     path = folder / "signs.safetensors"
-    arguments = ["--workdir", str(run), "-o", str(path), "--licence", "CC-BY-4.0"]
+    arguments = ["--workdir", str(run), "-o", str(path), "--license", "CC-BY-4.0"]
     assert export(["adapter", *arguments, "--language", "gsg"]) == 0
     return path
 
 
 def test_what_is_exported_gives_the_runs_bits(run, signs, config):
     adapter, weights = read_adapter(signs)
-    tower = Tower.load(adapter.model, pathlib.Path(config.pretrained), resize_positions=False)
+    tower = FrozenBackbone.load(
+        adapter.model, pathlib.Path(config.pretrained), resize_positions=False
+    )
     again = nnx.merge(tower.graphdef, tower.trainable(weights), tower.frozen)
     model, _ = build_model(config)
     graphdef, like, frozen = partition(model, "adapter")
@@ -71,8 +74,8 @@ def test_what_is_exported_gives_the_runs_bits(run, signs, config):
     logits = jax.jit(lambda model: model(normalize(VIEWS)))
     np.testing.assert_array_equal(logits(again), logits(model), strict=True)
 
-    trained = Recogniser.load(run)
-    shared = Recogniser.load_adapter(signs, config.pretrained)
+    trained = Recognizer.load(run)
+    shared = Recognizer.load_adapter(signs, config.pretrained)
     for views in (VIEWS, VIEWS[:1]):
         found, expected = shared.probabilities(views), trained.probabilities(views)
         np.testing.assert_array_equal(found, expected, strict=True)
@@ -85,8 +88,8 @@ def test_a_head_alone_gives_its_runs_bits(folder, config, tmp_path):
     run, path = save_run(config, tmp_path / "run"), tmp_path / "head.safetensors"
     assert export(["adapter", "--workdir", str(run), "-o", str(path)]) == 0
     assert set(read_adapter(path)[1]) == {"cls_head.fc_cls.weight", "cls_head.fc_cls.bias"}
-    found = Recogniser.load_adapter(path, config.pretrained).probabilities(VIEWS)
-    np.testing.assert_array_equal(found, Recogniser.load(run).probabilities(VIEWS), strict=True)
+    found = Recognizer.load_adapter(path, config.pretrained).probabilities(VIEWS)
+    np.testing.assert_array_equal(found, Recognizer.load(run).probabilities(VIEWS), strict=True)
 
 
 def test_the_file_says_what_it_should_and_nothing_of_the_machine(signs, run, config, data_dir):
@@ -100,7 +103,7 @@ def test_the_file_says_what_it_should_and_nothing_of_the_machine(signs, run, con
     assert adapter.metrics["test"]["num_clips"] == 9
     assert adapter.metrics["validation"]["top1"] == 0.5
     assert adapter.training["training_clips"] == 27
-    assert (adapter.licence, adapter.language, adapter.step) == ("CC-BY-4.0", "gsg", 0)
+    assert (adapter.license, adapter.language, adapter.step) == ("CC-BY-4.0", "gsg", 0)
 
 
 def test_results_of_another_checkpoint_are_left_out(run, tmp_path, caplog):
@@ -208,7 +211,7 @@ def test_the_demos_results_from_its_adapter_file_alone(tune, tmp_path, capsys):
     results = ["--output", str(tmp_path / "results")]
     assert evaluate.main(["--adapter", str(path), "--data_dir", str(demo / "data"), *results]) == 0
     found, expected = lines_of(capsys)[-1], json.loads((demo / tune / "eval_test.json").read_text())
-    # The run's own program rounds otherwise than the tests', which are compiled without optimising.
+    # The run's own program rounds otherwise than the tests', which are compiled without optimizing.
     name = "expected_calibration_error"
     assert found.pop(name) == pytest.approx(expected.pop(name), abs=1e-6)
     assert {name: found[name] for name in expected} == expected

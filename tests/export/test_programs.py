@@ -25,7 +25,8 @@ from dstadapter_jax.export import __main__ as export
 from dstadapter_jax.export import onnx as onnx_program
 from dstadapter_jax.export import stablehlo as stablehlo_program
 from dstadapter_jax.export.manifest import preprocessing_fields
-from dstadapter_jax.inference.recognizer import Recogniser, draw_model, view_probabilities
+from dstadapter_jax.inference.recognizer import Recognizer, view_probabilities
+from dstadapter_jax.pretrained.initialization import init_model
 from tests.helpers.adapters import SIZES, save_run, write_tower
 from tests.helpers.clips import write_clip
 
@@ -57,15 +58,15 @@ def test_a_program_gives_what_the_run_gives(kind, module, run_dir, tmp_path, cap
     assert sorted(path.name for path in output.parent.iterdir()) == ["signs.bin", "signs.bin.json"]
 
     contract = json.loads(pathlib.Path(printed["contract"]).read_text())
-    recogniser = Recogniser.load(run_dir)
+    recognizer = Recognizer.load(run_dir)
     assert contract["program"]["sha256"] == hashlib.sha256(output.read_bytes()).hexdigest()
-    assert contract["labels"] == list(recogniser.label_names)
+    assert contract["labels"] == list(recognizer.label_names)
     assert contract["input"]["shape"] == ["batch", 4, 32, 32, 3]
-    assert contract["training"]["step"] == recogniser.step
+    assert contract["training"]["step"] == recognizer.step
     program, rng = module.load(output), np.random.default_rng(0)
     for batch in (1, 3):
         views = rng.integers(256, size=(batch, 4, 32, 32, 3), dtype=np.uint8)
-        expected = recogniser.probabilities(views)
+        expected = recognizer.probabilities(views)
         np.testing.assert_allclose(program(views), expected, rtol=0, atol=1e-6)
 
 
@@ -94,7 +95,7 @@ def test_every_weight_counts_in_onnx(spatial_kernel, tmp_path):
 
 def _random_model(cfg: ModelConfig, seed: int) -> DSTAdapter:
     """All weights random, those too that begin at zero or one."""
-    graphdef, state = nnx.split(draw_model(cfg, seed))
+    graphdef, state = nnx.split(init_model(cfg, seed))
     rng = np.random.default_rng(seed)
     return nnx.merge(
         graphdef,
@@ -118,7 +119,7 @@ def test_an_adapter_file_of_a_run_in_bfloat16_leaves_in_float32(
     assert contract["program"]["dtype"] == "float32"
     assert contract["training"]["dtype"] == "bfloat16"
     views = np.random.default_rng(0).integers(256, size=(3, 4, 32, 32, 3), dtype=np.uint8)
-    of_run, found = Recogniser.load(run).probabilities(views), stablehlo_program.load(output)(views)
+    of_run, found = Recognizer.load(run).probabilities(views), stablehlo_program.load(output)(views)
     np.testing.assert_allclose(found, of_run, rtol=0, atol=0.02)  # as coarse as bfloat16
     assert np.abs(found - of_run).max() > 1e-5
 
@@ -219,12 +220,12 @@ def test_the_same_top_5_on_the_demos_test_split(kind, module, tmp_path, capsys):
     output = tmp_path / "signs"
     arguments = ["--workdir", demo / "adapter", "--data_dir", data, "-o", output]
     run_export(capsys, kind, *arguments)
-    recogniser, program = Recogniser.load(demo / "adapter"), module.load(output)
+    recognizer, program = Recognizer.load(demo / "adapter"), module.load(output)
     source = open_dataset("recordings/frames", data).source("test")
     assert len(source) == 144
     for example in source:
-        views, _, _ = example_views(example, recogniser.preprocess, "pyav", "test", None)
-        expected, found = recogniser.probabilities(views), program(views)
+        views, _, _ = example_views(example, recognizer.preprocess, "pyav", "test", None)
+        expected, found = recognizer.probabilities(views), program(views)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
         for of_run, of_program in zip(expected, found, strict=True):
             np.testing.assert_array_equal(_top_5(of_program), _top_5(of_run))

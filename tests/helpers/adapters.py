@@ -11,11 +11,11 @@ from safetensors.numpy import save_file
 from dstadapter_jax import ModelConfig, dump_weights
 from dstadapter_jax.adapters.file import Adapter, write_adapter
 from dstadapter_jax.checkpoints.manager import Checkpointer
-from dstadapter_jax.inference.recognizer import draw_model
-from dstadapter_jax.pretrained.backbone import Backbone
-from dstadapter_jax.pretrained.formats import file_sha256
-from dstadapter_jax.pretrained.names import added_to_clip
-from dstadapter_jax.training.trainer import Run
+from dstadapter_jax.files.hashing import file_sha256
+from dstadapter_jax.pretrained.backbone import BackboneRef
+from dstadapter_jax.pretrained.initialization import init_model
+from dstadapter_jax.pretrained.names import is_adapter_weight
+from dstadapter_jax.training.trainer import Trainer
 
 SIZES = {"input_resolution": 32, "num_frames": 4, "patch_size": 8, "width": 32, "layers": 2}
 SIZES |= {"heads": 2}
@@ -23,14 +23,14 @@ SIZES |= {"heads": 2}
 
 def write_tower(path: pathlib.Path, sizes: dict[str, Any], seed: int = 0) -> pathlib.Path:
     """A backbone file of these sizes, under the reference's names."""
-    weights = dump_weights(draw_model(ModelConfig(num_classes=1, **sizes), seed)).items()
-    save_file({name: array for name, array in weights if not added_to_clip(name)}, path)
+    weights = dump_weights(init_model(ModelConfig(num_classes=1, **sizes), seed)).items()
+    save_file({name: array for name, array in weights if not is_adapter_weight(name)}, path)
     return path
 
 
 def save_run(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
     """A run of one checkpoint, at step 0, with noise on all that would have been trained."""
-    run = Run(config, workdir)
+    run = Trainer(config, workdir)
     rng = np.random.default_rng(0)
     noisy = jax.tree.map(
         lambda w: jax.device_put(np.asarray(w) + noise(rng, w.shape), w.sharding),
@@ -63,7 +63,7 @@ def draw_adapter(
             "resize_positions": False,
             "data": {"name": "recordings/frames", "decoder": "pyav"},
         },
-        backbone=Backbone("tower.safetensors", "", file_sha256(tower)),
+        backbone=BackboneRef("tower.safetensors", "", file_sha256(tower)),
         step=seed,
     )
     rng = np.random.default_rng(seed)

@@ -51,7 +51,7 @@ def barcoded_frames(n: int, height: int, width: int) -> np.ndarray:
     """Draws (n, height, width, 3) uint8 frames that carry their own number (modulo 256).
 
     The upper half holds the number as black and white bars, highest bit on the left, between a
-    white and a black one. The lower half is moving colour, hard on decoders.
+    white and a black one. The lower half is moving color, hard on decoders.
     """
     y, x = np.mgrid[:height, :width]
     bar = x[0] * (_BITS + 2) // width
@@ -66,8 +66,8 @@ def barcoded_frames(n: int, height: int, width: int) -> np.ndarray:
 def read_barcode(frame: np.ndarray) -> int:
     """Reads the number of a decoded frame of `barcoded_frames`; fails if there is none."""
     height, width, _ = frame.shape
-    centres = [(2 * i + 1) * width // (2 * (_BITS + 2)) for i in range(_BITS + 2)]
-    rows = frame[height // 8 : height // 4 + 1, centres].astype(float).mean((0, 2))
+    centers = [(2 * i + 1) * width // (2 * (_BITS + 2)) for i in range(_BITS + 2)]
+    rows = frame[height // 8 : height // 4 + 1, centers].astype(float).mean((0, 2))
     assert ((rows < 64) | (rows > 192)).all(), f"no clear bars: {rows.round()}"
     white, *bits, black = (rows > 128).astype(int)
     assert (white, black) == (1, 0), f"not upright: {rows.round()}"

@@ -25,7 +25,7 @@ from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import normalize
 from dstadapter_jax.inference.attribution import explain
-from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.pretrained.loading import load_weights
 
 STEP = 1e-30  # along the imaginary axis, where differences cost no digits
@@ -165,9 +165,9 @@ def test_equal_an_independent_rollout(untrained_adapters, against):
         np.testing.assert_allclose(found.votes[row], votes, rtol=0, atol=1e-5)
         np.testing.assert_allclose(found.patches[row].reshape(patches.shape), patches, atol=1e-6)
     if untrained_adapters:
-        assert not found.borrowed.any()
+        assert not found.temporal_mixing.any()
     else:
-        assert (found.borrowed > 0.01).all()
+        assert (found.temporal_mixing > 0.01).all()
 
 
 @pytest.mark.parametrize(
@@ -254,14 +254,14 @@ def test_ids_that_the_model_has_not_got(tiny, labels, against):
 
 @pytest.fixture(scope="module")
 def demo():
-    """The demo's recogniser and the test clips, their middle views `(b, t, R, R, 3)`."""
+    """The demo's recognizer and the test clips, their middle views `(b, t, R, R, 3)`."""
     if "DEMO_WORKDIR" not in os.environ:
         pytest.skip("DEMO_WORKDIR: where python -m dstadapter_jax.demo has run")
     workdir = pathlib.Path(os.environ["DEMO_WORKDIR"])
-    recogniser = Recogniser.load(workdir / "adapter")
+    recognizer = Recognizer.load(workdir / "adapter")
     source = open_dataset("recordings/frames", str(workdir / "data")).source("test")
-    views = [example_views(e, recogniser.preprocess, "pyav", "test", None)[0] for e in source]
-    return recogniser, np.stack([view[-1] for view in views])
+    views = [example_views(e, recognizer.preprocess, "pyav", "test", None)[0] for e in source]
+    return recognizer, np.stack([view[-1] for view in views])
 
 
 def told(figures):
@@ -273,7 +273,7 @@ def told(figures):
 
 
 FILLINGS = {
-    "the clip's mean colour": lambda clips: clips.mean(axis=(1, 2, 3), keepdims=True),
+    "the clip's mean color": lambda clips: clips.mean(axis=(1, 2, 3), keepdims=True),
     "what is there on average over the clip": lambda clips: clips.mean(axis=1, keepdims=True),
 }
 
@@ -281,17 +281,17 @@ FILLINGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("filling", FILLINGS)
 def test_occluding_what_is_relevant_hurts_most(demo, filling):
-    recogniser, clips = demo
-    probabilities = recogniser.probabilities(clips)
+    recognizer, clips = demo
+    probabilities = recognizer.probabilities(clips)
     best = probabilities.argmax(axis=1)
-    found = explain(recogniser.model, clips, best)
+    found = explain(recognizer.model, clips, best)
     filled = FILLINGS[filling](clips.astype(float)).round().astype(np.uint8)
 
     def left(places):
         """Probability of the label once the patches of `places`, `(b, t, h, w)`, are filled."""
         side = clips.shape[2] // places.shape[2]
         places = places.repeat(side, axis=2).repeat(side, axis=3)[..., None]
-        shown = recogniser.probabilities(np.where(places, filled, clips))
+        shown = recognizer.probabilities(np.where(places, filled, clips))
         return shown[range(len(clips)), best]
 
     def highest(scores, share):
@@ -309,7 +309,7 @@ def test_occluding_what_is_relevant_hurts_most(demo, filling):
 
     share = 3 / found.votes.shape[1]
     second = np.argsort(-probabilities, axis=1)[:, 1]
-    over_second = explain(recogniser.model, clips, best, second)
+    over_second = explain(recognizer.model, clips, best, second)
     for other, votes in (("mean", found.votes), ("second best", over_second.votes)):
         votes = np.broadcast_to(votes[..., None, None], found.patches.shape)
         print(f"probability left without three frames, by votes over the {other}:", end=" ")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dstadapter_jax.adapters.file import AdapterError
-from dstadapter_jax.inference.multi_adapter import Predictor
-from dstadapter_jax.inference.recognizer import Recogniser
-from dstadapter_jax.predict import predict
+from dstadapter_jax.inference.multi_adapter import MultiAdapterRecognizer
+from dstadapter_jax.inference.ranking import predict
+from dstadapter_jax.inference.recognizer import Recognizer
 from tests.helpers.adapters import SIZES, write_drawn, write_tower
 
 CLASSES = {"ase": 3, "gsg": 7, "fsl": 33}
@@ -33,8 +33,8 @@ def files(tower) -> dict[str, pathlib.Path]:
 
 
 @pytest.fixture(scope="module")
-def plain(tower, files) -> dict[str, Recogniser]:
-    return {name: Recogniser.load_adapter(file, str(tower)) for name, file in files.items()}
+def plain(tower, files) -> dict[str, Recognizer]:
+    return {name: Recognizer.load_adapter(file, str(tower)) for name, file in files.items()}
 
 
 def compilations(function) -> int:
@@ -56,10 +56,13 @@ def compilations(function) -> int:
 def test_a_hundred_requests_in_turn_are_as_of_three_predictors_and_compile_nothing(
     tower, files, batch_size
 ):
-    together = Predictor(files, str(tower), batch_size)
+    together = MultiAdapterRecognizer(files, str(tower), batch_size)
     # Features once, and a head of each number of classes.
     assert compilations(together.warm_up) == 1 + len(files)
-    alone = {name: Predictor({name: file}, str(tower), batch_size) for name, file in files.items()}
+    alone = {
+        name: MultiAdapterRecognizer({name: file}, str(tower), batch_size)
+        for name, file in files.items()
+    }
     rng = np.random.default_rng(1)
     requests = []
     for _ in range(100):
@@ -81,16 +84,16 @@ def test_a_hundred_requests_in_turn_are_as_of_three_predictors_and_compile_nothi
             np.testing.assert_array_equal(found, expected[name][row], strict=True)
 
 
-def test_a_clip_at_a_time_it_gives_the_bits_of_a_recogniser(tower, files, plain):
-    predictor = Predictor(files, str(tower))
-    for name, recogniser in plain.items():
+def test_a_clip_at_a_time_it_gives_the_bits_of_a_recognizer(tower, files, plain):
+    predictor = MultiAdapterRecognizer(files, str(tower))
+    for name, recognizer in plain.items():
         for clip in CLIPS[:4, None]:
             (found,) = predictor.probabilities(clip, [name])
-            np.testing.assert_array_equal(found, recogniser.probabilities(clip)[0], strict=True)
+            np.testing.assert_array_equal(found, recognizer.probabilities(clip)[0], strict=True)
 
 
-def test_more_clips_at_a_time_are_a_recognisers_but_for_rounding(tower, files, plain):
-    predictor = Predictor(files, str(tower), batch_size=4)
+def test_more_clips_at_a_time_are_a_recognizers_but_for_rounding(tower, files, plain):
+    predictor = MultiAdapterRecognizer(files, str(tower), batch_size=4)
     names = [*files, "ase"]
     found = predictor.probabilities(CLIPS[:4], names)
     for row, name in enumerate(names):
@@ -105,11 +108,11 @@ def live_bytes() -> int:
 
 def test_a_further_language_takes_the_memory_of_its_own_weights(tower, files):
     sizes = {name: file.stat().st_size for name, file in files.items()}
-    held, before = list[Predictor](), live_bytes()
+    held, before = list[MultiAdapterRecognizer](), live_bytes()
     used = []
     for count in range(1, 4):
         some = dict(list(files.items())[:count])
-        held = [Predictor(some, str(tower))]
+        held = [MultiAdapterRecognizer(some, str(tower))]
         held[0].warm_up()
         used.append(live_bytes() - before)
     # The tower once, and the adapters; a hundredth for the little that the programs hold.
@@ -126,22 +129,22 @@ def test_a_head_alone_goes_beside_adapters_and_shares_what_it_leaves_untouched(t
         for seed, name in enumerate(("head1", "head2"), start=7)
     }
     before = live_bytes()
-    predictor = Predictor(files | {"head1": heads["head1"]}, str(tower))
+    predictor = MultiAdapterRecognizer(files | {"head1": heads["head1"]}, str(tower))
     one = live_bytes() - before
     del predictor
-    predictor = Predictor(files | heads, str(tower))
+    predictor = MultiAdapterRecognizer(files | heads, str(tower))
     assert live_bytes() - before - one == 4 * (5 * SIZES["width"] + 5)
-    expected = Recogniser.load_adapter(heads["head2"], str(tower)).probabilities(CLIPS[:1])
+    expected = Recognizer.load_adapter(heads["head2"], str(tower)).probabilities(CLIPS[:1])
     found = predictor.probabilities(CLIPS[:1], ["head2"])
     np.testing.assert_array_equal(found, expected, strict=True)
 
 
-def test_each_language_is_a_recogniser_too(tower, files, plain, recordings):
+def test_each_language_is_a_recognizer_too(tower, files, plain, recordings):
     video = str(recordings / "s0_l0_t0.mp4")
-    recogniser = Predictor(files, str(tower)).recognisers["gsg"]
-    assert recogniser.label_names == plain["gsg"].label_names
-    assert recogniser.preprocess == plain["gsg"].preprocess
-    pairs = zip(predict(recogniser, video), predict(plain["gsg"], video), strict=True)
+    recognizer = MultiAdapterRecognizer(files, str(tower)).recognizers["gsg"]
+    assert recognizer.label_names == plain["gsg"].label_names
+    assert recognizer.preprocess == plain["gsg"].preprocess
+    pairs = zip(predict(recognizer, video), predict(plain["gsg"], video), strict=True)
     for found, expected in pairs:
         assert found["label"] == expected["label"]
         # Its three views were one batch there.
@@ -149,7 +152,7 @@ def test_each_language_is_a_recogniser_too(tower, files, plain, recordings):
 
 
 def test_requests_may_come_from_many_threads(tower, files):
-    predictor = Predictor(files, str(tower))
+    predictor = MultiAdapterRecognizer(files, str(tower))
     names = [list(files)[i % 3] for i in range(60)]
     expected = predictor.probabilities(CLIPS[np.arange(60) % 12], names)
     with ThreadPoolExecutor(8) as pool:
@@ -165,15 +168,15 @@ def test_only_adapters_of_the_very_same_backbone_and_sizes(tower, files, tmp_pat
     other.write_bytes(b"another file")
     foreign = write_drawn(tmp_path / "foreign.safetensors", other, 3, 0)
     with pytest.raises(AdapterError, match=r"foreign: expected the backbone of ase, with SHA-256"):
-        Predictor({"ase": files["ase"], "foreign": foreign}, str(tower))
+        MultiAdapterRecognizer({"ase": files["ase"], "foreign": foreign}, str(tower))
     for size, changes in (("num_frames", {"num_frames": 2}), ("dtype", {"dtype": "bfloat16"})):
         file = write_drawn(tmp_path / "size.safetensors", tower, 3, 0, **changes)
         with pytest.raises(AdapterError, match=rf"b: model\.{size}: expected .*, as in ase, found"):
-            Predictor({"ase": files["ase"], "b": file}, str(tower))
+            MultiAdapterRecognizer({"ase": files["ase"], "b": file}, str(tower))
 
 
 def test_requests_that_cannot_be_answered(tower, files):
-    predictor = Predictor(files, str(tower))
+    predictor = MultiAdapterRecognizer(files, str(tower))
     with pytest.raises(ValueError, match="language: expected one of ase, gsg, fsl, found 'bfi'"):
         predictor.probabilities(CLIPS[:1], ["bfi"])
     with pytest.raises(ValueError, match="one for each of 2 languages"):
@@ -185,4 +188,4 @@ def test_requests_that_cannot_be_answered(tower, files):
     assert predictor.probabilities(CLIPS[:0], []) == []
     for some, batch_size in (({}, 1), (files, 0)):
         with pytest.raises(ValueError, match="at least one adapter file and a batch_size of at l"):
-            Predictor(some, str(tower), batch_size)
+            MultiAdapterRecognizer(some, str(tower), batch_size)

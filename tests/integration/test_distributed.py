@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from dstadapter_jax.parallel.hosts import join_hosts
+from dstadapter_jax.parallel.hosts import initialize_distributed
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -213,7 +213,7 @@ def test_flags_that_go_together(command, tmp_path):
 )
 def test_addresses_that_are_none_are_refused_at_once(given, message):
     with pytest.raises(ValueError, match=message):
-        join_hosts(*given)
+        initialize_distributed(*given)
 
 
 # Shared ports are gRPC's way: whoever asks for one in the same way gets it, too.
@@ -223,7 +223,7 @@ def test_a_port_that_another_program_has_is_named(host, shared):
         port = taken.getsockname()[1]
         message = rf"--coordinator localhost:{port}: .* on port {port}: Address already in use\."
         with pytest.raises(ValueError, match=message):
-            join_hosts(f"localhost:{port}", 2, 0)
+            initialize_distributed(f"localhost:{port}", 2, 0)
 
 
 @pytest.mark.parametrize("kind", ["ValueError", "jax.errors.JaxRuntimeError"])

@@ -77,7 +77,7 @@ def test_it_trains_an_epoch_and_is_evaluated(built, tmp_path, capsys, config):
     result = json.loads(capsys.readouterr().out)
     assert result["dataset"] == NAMES[dataset]
     assert result["split"] == "test"
-    assert result["num_clips"] - result["num_left_out"] == counts[2]
+    assert result["num_clips"] - result["num_missing"] == counts[2]
     assert result["step"] == counts[0]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [counts[0]] * 2

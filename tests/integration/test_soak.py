@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dstadapter_jax.data.datasets import ClipDataset, open_dataset
+from dstadapter_jax.data.clip_dataset import ClipDataset
+from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import train_batches
 from dstadapter_jax.data.preprocess import PreprocessConfig
 

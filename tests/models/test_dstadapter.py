@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dstadapter_jax.inference.recognizer import draw_model
 from dstadapter_jax.models.config import REMAT_POLICIES, ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
+from dstadapter_jax.pretrained.initialization import init_model
 from dstadapter_jax.pretrained.loading import dump_weights, load_weights
 
 # The reference is PyTorch in float32: about ten roundings of values of order one.
@@ -20,8 +20,8 @@ ATOL = 2e-5
 
 
 def layer_norm(x, weights, name):
-    centred = x - x.mean(-1, keepdims=True)
-    normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    centerd = x - x.mean(-1, keepdims=True)
+    normed = centerd / np.sqrt((centerd**2).mean(-1, keepdims=True) + 1e-5)
     return normed * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
@@ -119,8 +119,8 @@ def tiny_gradients(golden, tiny):
 
 @pytest.fixture(scope="module")
 def fresh():
-    """As initialised, wide enough for statistics."""
-    return draw_model(small_config(width=256, layers=3, num_classes=40), seed=0)
+    """As initialized, wide enough for statistics."""
+    return init_model(small_config(width=256, layers=3, num_classes=40), seed=0)
 
 
 def blank_model(cfg):

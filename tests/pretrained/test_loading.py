@@ -153,7 +153,7 @@ def test_whole_models_round_trip_bit_for_bit(whole):
     assert_same(dump_weights(model), whole)
     assert report.naming == "reference"
     assert report.loaded == tuple(whole)
-    assert report.initialised == report.ignored == ()
+    assert report.initialized == report.ignored == ()
     again = blank_model()
     load_weights(again, {"meta": {}, "state_dict": dump_weights(model)})
     for expected, leaf in zip(jax.tree.leaves(nnx.state(model)), leaves(again), strict=True):
@@ -197,10 +197,10 @@ def test_backbones_in_every_naming(backbone, whole, name):
         expected = backbone.get(reference, np.full_like(whole[reference], -7))
         np.testing.assert_array_equal(array, expected, err_msg=reference)
     assert (report.naming, report.loaded) == (title, tuple(n for n in dumped if n in backbone))
-    assert report.initialised == tuple(n for n in dumped if n not in backbone)
+    assert report.initialized == tuple(n for n in dumped if n not in backbone)
     assert len(report.ignored) == ignored
     assert set(report.ignored) < set(source) or not ignored
-    assert f"{len(report.initialised)} left as initialised" in str(report)
+    assert f"{len(report.initialized)} left as initialized" in str(report)
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -261,10 +261,10 @@ def test_values_that_are_not_finite_name_their_tensor(whole, value):
         load_weights(blank_model(), whole | {"backbone.ln_post.bias": bad})
 
 
-def test_quantised_weights_are_refused(whole):
-    quantised = whole["backbone.conv1.weight"].astype(np.int8)
+def test_quantized_weights_are_refused(whole):
+    quantized = whole["backbone.conv1.weight"].astype(np.int8)
     with pytest.raises(WeightsError, match=r"conv1\.weight: expected floats, found int8"):
-        load_weights(blank_model(), whole | {"backbone.conv1.weight": quantised})
+        load_weights(blank_model(), whole | {"backbone.conv1.weight": quantized})
 
 
 def cubic(x):
@@ -278,8 +278,8 @@ def cubic(x):
 def resampled(grid, side):
     """One axis at a time; a smaller grid widens the kernel; weights beyond the edge are dropped."""
     scale = max(len(grid) / side, 1)
-    centres = (np.arange(side) + 0.5) * len(grid) / side - 0.5
-    weights = cubic((centres[:, None] - np.arange(len(grid))) / scale)
+    centers = (np.arange(side) + 0.5) * len(grid) / side - 0.5
+    weights = cubic((centers[:, None] - np.arange(len(grid))) / scale)
     weights /= weights.sum(1, keepdims=True)
     return np.einsum("ip,jq,pqd->ijd", weights, weights, grid)
 

@@ -21,19 +21,25 @@ import pytest
 
 from dstadapter_jax import calibrate, predict
 from dstadapter_jax.adapters.file import write_adapter
+from dstadapter_jax.adapters.spotting_settings import FILE, SpottingSettings
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.preprocess import PreprocessConfig, centre_view, preprocess
+from dstadapter_jax.data.preprocess import PreprocessConfig, center_view, preprocess
 from dstadapter_jax.data.video.reader import ClipError, iter_timed_frames, read_frames
 from dstadapter_jax.data.views import Views
-from dstadapter_jax.inference.recognizer import DivergedError, Recogniser
+from dstadapter_jax.inference.recognizer import NonFiniteOutputError, Recognizer
 from dstadapter_jax.spotting import sources
-from dstadapter_jax.spotting.classifier import Outputs, SignScorer
+from dstadapter_jax.spotting.classifier import Outputs, SignClassifier
 from dstadapter_jax.spotting.detector import Detection, Detector, detect
-from dstadapter_jax.spotting.fit import TARGET_RECALL, count, fit_plane, overlaps, set_threshold
-from dstadapter_jax.spotting.inference import TickOutputs, make_network, run_windows
-from dstadapter_jax.spotting.recognize import recognise_stream
-from dstadapter_jax.spotting.settings import FILE, StreamSettings
-from dstadapter_jax.spotting.synthetic import Annotation, ComposedStream, Idle
+from dstadapter_jax.spotting.fit import (
+    TARGET_RECALL,
+    count_detections,
+    fit_sign_classifier,
+    max_ious,
+    set_threshold,
+)
+from dstadapter_jax.spotting.inference import TickOutputs, infer_windows, make_feature_fn
+from dstadapter_jax.spotting.recognize import spot_signs
+from dstadapter_jax.spotting.synthetic import Annotation, BackgroundFootage, ComposedStream
 from dstadapter_jax.spotting.windows import SlidingWindows
 from tests.helpers.adapters import SIZES, draw_adapter, write_tower
 from tests.helpers.clips import write_clip
@@ -43,7 +49,7 @@ FPS = 25
 
 
 def noise_frames(count: int, height: int = 48, width: int = 64) -> np.ndarray:
-    shape = (count, height, width, 3)
+    shape = (count_detections, height, width, 3)
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
@@ -156,7 +162,7 @@ def test_windows_that_are_no_signs_are_never_told():
 )
 def test_counting(found, expected):
     shown = [Annotation(1, 0.0, 1.0), Annotation(2, 3.0, 4.0)]
-    assert count([window(*sign, 1.0) for sign in found], shown) == expected
+    assert count_detections([window(*sign, 1.0) for sign in found], shown) == expected
 
 
 def looks_of(features: np.ndarray, times: np.ndarray) -> list[TickOutputs]:
@@ -175,9 +181,9 @@ def test_signs_are_told_from_the_rest_by_features_and_a_known_share_passes():
     features = rng.normal(0, 1, (400, 8))
     features[::2, 3] += 4  # of windows that show a sign
     ticks = looks_of(features.astype(np.float32), times)
-    assert overlaps(ticks, shown)[:4].tolist() == [1, 0, 1, 0]
+    assert max_ious(ticks, shown)[:4].tolist() == [1, 0, 1, 0]
 
-    scorer = set_threshold(ticks, shown, fit_plane(ticks, shown))
+    scorer = set_threshold(ticks, shown, fit_sign_classifier(ticks, shown))
     scores = np.concatenate([scorer.scores(seen.outputs) for seen in ticks])
     assert np.abs(scorer.weights).argmax() == 3
     assert (scores[::2] > 0).mean() == pytest.approx(TARGET_RECALL, abs=0.005)
@@ -188,32 +194,32 @@ def test_signs_alone_teach_nothing():
     ticks = looks_of(np.zeros((3, 2), np.float32), np.array([(0, 1), (1, 2), (2, 3)], float))
     shown = [Annotation(0, float(start), start + 1.0) for start in range(3)]
     with pytest.raises(ValueError, match="all show a sign"):
-        fit_plane(ticks, shown)
+        fit_sign_classifier(ticks, shown)
     with pytest.raises(ValueError, match="no window of the validation clips"):
-        set_threshold(ticks, [Annotation(0, 10.0, 11.0)], SignScorer(np.zeros(2), 0.0))
+        set_threshold(ticks, [Annotation(0, 10.0, 11.0)], SignClassifier(np.zeros(2), 0.0))
 
 
 def test_margins_are_log_odds_and_shift_with_the_plane():
     outputs = Outputs(np.log(np.array([[0.7, 0.2, 0.1]])), np.array([[1.0, 2.0]]))
-    score = SignScorer(np.array([0.5, -1.0]), 0.25).scores(outputs)
+    score = SignClassifier(np.array([0.5, -1.0]), 0.25).scores(outputs)
     assert score == pytest.approx(np.log(0.7 / 0.2) + 0.5 - 2 + 0.25)
 
 
-SETTINGS = StreamSettings(
+SETTINGS = SpottingSettings(
     (0.5, 1.0), (0.1, -0.2), 0.3, {"test": {"shown": 2, "found": 1, "false": 0}}
 )
 
 
 def test_settings_are_read_as_written(tmp_path):
     SETTINGS.save(tmp_path, 7)
-    assert StreamSettings.load(tmp_path, 7, 2) == SETTINGS
+    assert SpottingSettings.load(tmp_path, 7, 2) == SETTINGS
     with pytest.raises(
         ValueError, match=r"it is for step 7, not for 8\. Write it again: .*--step 8"
     ):
-        StreamSettings.load(tmp_path, 8, 2)
+        SpottingSettings.load(tmp_path, 8, 2)
     (tmp_path / FILE).write_text("{")
     with pytest.raises(ValueError, match=r"stream\.json: .* Write it again"):
-        StreamSettings.load(tmp_path, 7, 2)
+        SpottingSettings.load(tmp_path, 7, 2)
 
 
 @pytest.mark.parametrize(
@@ -237,13 +243,13 @@ def test_settings_are_read_as_written(tmp_path):
 )
 def test_settings_from_strangers_are_checked(change, message):
     with pytest.raises(ValueError, match=message):
-        StreamSettings.of_json(SETTINGS.to_json() | change, 2)
+        SpottingSettings.of_json(SETTINGS.to_json() | change, 2)
 
 
 def test_clips_in_a_row_are_where_it_says(data_dir, tmp_path):
     source = open_dataset("recordings/frames", str(data_dir)).source("test")
     examples = [source[0], source[1]]
-    stream = ComposedStream(examples, "pyav", CFG, Idle(None, CFG), seed=0)
+    stream = ComposedStream(examples, "pyav", CFG, BackgroundFootage(None, CFG), seed=0)
     frames = list(stream)
     assert [sign.label for sign in stream.shown] == [int(clip["label"]) for clip in examples]
     times = np.array([seconds for seconds, _ in frames])
@@ -261,17 +267,17 @@ def test_clips_in_a_row_are_where_it_says(data_dir, tmp_path):
 def test_gaps_show_the_signer_of_the_clip_if_there_is_footage(data_dir, tmp_path):
     source = open_dataset("recordings/frames", str(data_dir)).source("test")
     signer = source[0]["signer"].decode()
-    for folder, grey in (("", 50), (signer, 200)):
+    for folder, gray in (("", 50), (signer, 200)):
         (tmp_path / folder).mkdir(exist_ok=True)
-        write_clip(tmp_path / folder / "idle.mp4", np.full((90, 48, 64, 3), grey, np.uint8))
-    stream = ComposedStream([source[0]], "pyav", CFG, Idle(tmp_path, CFG), seed=0)
+        write_clip(tmp_path / folder / "idle.mp4", np.full((90, 48, 64, 3), gray, np.uint8))
+    stream = ComposedStream([source[0]], "pyav", CFG, BackgroundFootage(tmp_path, CFG), seed=0)
     frames = list(stream)
     (sign,) = stream.shown
     gap = [frame for seconds, frame in frames if seconds < sign.start - 1e-6]
     assert 30 <= len(gap) <= 75
     assert abs(np.mean(gap) - 200) < 3
     with pytest.raises(ValueError, match=r"--idle .*: expected videos of people who don't sign"):
-        Idle(pathlib.Path(__file__).parents[1] / "golden", CFG)
+        BackgroundFootage(pathlib.Path(__file__).parents[1] / "golden", CFG)
 
 
 def piped(frames: np.ndarray) -> bytes:
@@ -288,8 +294,8 @@ def piped(frames: np.ndarray) -> bytes:
 
 
 def test_a_pipe_gives_each_frame_when_it_comes():
-    greys = np.arange(0, 240, 8, np.uint8)
-    frames = np.ones((30, 48, 64, 3), np.uint8) * greys[:, None, None, None]
+    gray = np.arange(0, 240, 8, np.uint8)
+    frames = np.ones((30, 48, 64, 3), np.uint8) * gray[:, None, None, None]
     text = piped(frames)
     reading = (
         "from dstadapter_jax.spotting.sources import read_video\n"
@@ -308,7 +314,7 @@ def test_a_pipe_gives_each_frame_when_it_comes():
         rest = [line.split() for line in child.stdout.read().splitlines()]
     times, seen = np.array(first + rest, float).T
     np.testing.assert_allclose(times, np.arange(30) / FPS, atol=1e-3)
-    np.testing.assert_allclose(seen, greys, atol=2)
+    np.testing.assert_allclose(seen, gray, atol=2)
 
 
 CAMERA = cv2.VideoCapture  # opens files, too, which stand for the camera that can't be had here
@@ -327,7 +333,7 @@ def test_a_camera_gives_all_that_it_has_seen_and_says_when_it_ends(tmp_path, mon
     assert [seconds for seconds, _ in seen] == sorted(seconds for seconds, _ in seen)
     whole = read_frames(tmp_path / "clip.mp4", range(20))
     for (_, view), frame in zip(seen, whole, strict=True):
-        np.testing.assert_allclose(view, centre_view(frame, CFG), atol=3)  # another converter
+        np.testing.assert_allclose(view, center_view(frame, CFG), atol=3)  # another converter
     assert not camera.isOpened()
 
 
@@ -392,7 +398,9 @@ def video(data_dir, tmp_path_factory) -> pathlib.Path:
     """All test clips in a row."""
     dataset = open_dataset("recordings/frames", str(data_dir))
     source = dataset.source("test")
-    stream = ComposedStream([source[i] for i in range(9)], "pyav", CFG, Idle(None, CFG), seed=1)
+    stream = ComposedStream(
+        [source[i] for i in range(9)], "pyav", CFG, BackgroundFootage(None, CFG), seed=1
+    )
     path = tmp_path_factory.mktemp("stream") / "long.mp4"
     write_clip(path, np.stack([frame for _, frame in stream]))
     return path
@@ -409,8 +417,8 @@ def lines(capsys) -> list[dict]:
 
 
 def test_calibration_tells_what_it_finds(calibrated, run_dir):
-    recogniser = Recogniser.load(calibrated)
-    settings = StreamSettings.load(calibrated, recogniser.step, 32)
+    recognizer = Recognizer.load(calibrated)
+    settings = SpottingSettings.load(calibrated, recognizer.step, 32)
     # Clips have 12 to 14 frames at 30 a second.
     assert settings.window_seconds == pytest.approx((11 / 30, 13 / 30), abs=1e-3)
     assert {split: of["shown"] for split, of in settings.figures.items()} == {
@@ -418,23 +426,27 @@ def test_calibration_tells_what_it_finds(calibrated, run_dir):
         "test": 9,
     }
     with pytest.raises(ValueError, match=r"stream\.json: not there.*calibrate --workdir"):
-        StreamSettings.load(run_dir, recogniser.step, 32)
+        SpottingSettings.load(run_dir, recognizer.step, 32)
 
 
 def test_signs_of_a_file_are_those_of_its_windows_one_by_one(calibrated, video, capsys, caplog):
     with caplog.at_level("INFO"):
         assert predict.main(["--workdir", str(calibrated), "--stream", str(video)]) == 0
-    recogniser = Recogniser.load(calibrated)
-    settings = StreamSettings.load(calibrated, recogniser.step, 32)
-    sliding = SlidingWindows(settings.window_seconds, recogniser.preprocess)
-    ticks = run_windows(sources.read_video(str(video)), sliding, make_network(recogniser.model))
-    expected = list(detect(ticks, settings.scorer, settings.window_seconds[-1]))
+    recognizer = Recognizer.load(calibrated)
+    settings = SpottingSettings.load(calibrated, recognizer.step, 32)
+    sliding = SlidingWindows(settings.window_seconds, recognizer.preprocess)
+    ticks = infer_windows(
+        sources.read_video(str(video)), sliding, make_feature_fn(recognizer.model)
+    )
+    expected = list(
+        detect(ticks, SignClassifier.from_settings(settings), settings.window_seconds[-1])
+    )
     printed = lines(capsys)
     assert expected
     assert [(line["id"], line["start"], line["end"]) for line in printed] == [
         (sign.label, round(sign.start, 3), round(sign.end, 3)) for sign in expected
     ]
-    assert {line["label"] for line in printed} <= set(recogniser.label_names)
+    assert {line["label"] for line in printed} <= set(recognizer.label_names)
     assert "times the video's speed" in caplog.text
 
 
@@ -475,10 +487,10 @@ def test_before_a_camera_the_same_signs_are_found_as_in_the_file(
     calibrated, video, monkeypatch, capsys
 ):
     """Frames come at the file's own times, and faster; so all are waited for."""
-    recogniser = Recogniser.load(calibrated)
-    settings = StreamSettings.load(calibrated, recogniser.step, 32)
+    recognizer = Recognizer.load(calibrated)
+    settings = SpottingSettings.load(calibrated, recognizer.step, 32)
     one_by_one, together = (
-        list(recognise_stream(recogniser, settings, sources.read_video(str(video)), "x", live=live))
+        list(spot_signs(recognizer, settings, sources.read_video(str(video)), "x", live=live))
         for live in (True, False)
     )
     assert_same_signs(one_by_one, together)
@@ -515,7 +527,7 @@ def test_ctrl_c_ends_a_live_stream_as_its_end_does(calibrated, video):
 
 
 def test_an_adapter_file_knows_what_its_run_knows(calibrated, video, tmp_path, capsys):
-    settings = StreamSettings.load(calibrated, Recogniser.load(calibrated).step, 32)
+    settings = SpottingSettings.load(calibrated, Recognizer.load(calibrated).step, 32)
     tower = write_tower(tmp_path / "tower.safetensors", SIZES)
     adapter, weights = draw_adapter(tower, 3, seed=1)
     asked = ["--backbone", str(tower), "--stream", str(video), "--adapter"]
@@ -525,7 +537,7 @@ def test_an_adapter_file_knows_what_its_run_knows(calibrated, video, tmp_path, c
     adapter = dataclasses.replace(adapter, stream=settings.to_json())
     write_adapter(tmp_path / "b.safetensors", adapter, weights)
     assert predict.main([*asked, f"name={tmp_path / 'b.safetensors'}"]) == 0
-    assert Recogniser.load_adapter(tmp_path / "b.safetensors", str(tower)).stream == settings
+    assert Recognizer.load_adapter(tmp_path / "b.safetensors", str(tower)).stream == settings
     broken = dataclasses.replace(adapter, stream=settings.to_json() | {"bias": None})
     with pytest.raises(ValueError, match=r"stream\.bias: expected a number"):
         write_adapter(tmp_path / "c.safetensors", broken, weights)
@@ -549,7 +561,7 @@ def test_what_does_not_go_together(arguments, capsys):
 
 
 def test_a_network_that_diverged_finds_nothing_and_says_so(calibrated):
-    model = Recogniser.load(calibrated).model
+    model = Recognizer.load(calibrated).model
     model.head.bias[...] = np.nan
-    with pytest.raises(DivergedError, match="aren't finite"):
-        make_network(model)(np.zeros((1, 4, 32, 32, 3), np.uint8))
+    with pytest.raises(NonFiniteOutputError, match="aren't finite"):
+        make_feature_fn(model)(np.zeros((1, 4, 32, 32, 3), np.uint8))

@@ -173,7 +173,7 @@ def test_include_clips_that_nobody_has_are_no_fault(source, out, mp4):
         if not name.startswith(missing_word):
             put(source, [name], unlike(mp4, number))
     _, report = check("include/full", source, out, "--max_missing", "0.999")
-    never = [len(report["splits"][split]["never_published"]) for split in SPLITS]
+    never = [len(report["splits"][split]["unavailable"]) for split in SPLITS]
     assert never == [6, 1, 1]
     assert "train: 6 listed but never published." in texts(report, "note")
     assert "Second (Number)" in report["splits"]["train"]["absent_labels"]
@@ -356,7 +356,7 @@ def test_lists_that_are_cut_off_are_told(source, out, mp4, capsys, monkeypatch):
     monkeypatch.setattr(autsl, "NUM_CLIPS", {"test": 3_742})
     make_autsl(source, mp4)
     status, report = check("autsl", source, out)
-    assert (status, report["splits"]["test"]["not_named"]) == (1, 3_741)
+    assert (status, report["splits"]["test"]["num_unlisted"]) == (1, 3_741)
     (error,) = texts(report, "error")
     assert error.startswith("test: 3,741 unlisted clip(s), 99.97% of the split; 0.50% may be")
     warning = "test: 1 clips listed, 3,742 in the official split"

@@ -122,7 +122,7 @@ def test_the_folder_above(tmp_path, caplog, name):
 
 @pytest.mark.parametrize(("name", "given", "used"), PARTS)
 def test_a_folder_that_only_looks_alike_is_not_left(tmp_path, monkeypatch, name, given, used):
-    """Its neighbours aren't the dataset's: the folder above may be anything, and isn't walked."""
+    """Its neighbors aren't the dataset's: the folder above may be anything, and isn't walked."""
     root = tmp_path / "home"
     DATASETS[name][2](root)
     kept = root / (given if name == "lsa64" else Path(given).parts[0])

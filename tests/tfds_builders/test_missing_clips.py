@@ -7,13 +7,14 @@ import pytest
 
 from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.preprocess import PreprocessConfig
-from dstadapter_jax.evaluate import evaluate
-from dstadapter_jax.evaluation.results import LeftOut, SplitResults
+from dstadapter_jax.evaluation.results import EvaluationResult, MissingClips
+from dstadapter_jax.evaluation.run import evaluate
 from dstadapter_jax.evaluation.scores import score_split
-from dstadapter_jax.inference.recognizer import Recogniser, draw_model
+from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.models.config import ModelConfig
-from dstadapter_jax.pretrained.backbone import Backbone
-from dstadapter_jax.training.trainer import Run
+from dstadapter_jax.pretrained.backbone import BackboneRef
+from dstadapter_jax.pretrained.initialization import init_model
+from dstadapter_jax.training.trainer import Trainer
 from tests.conftest import tiny_config
 from tests.helpers.clips import barcoded_frames, write_clip
 from tfds_builders import __main__ as command
@@ -54,14 +55,14 @@ def in_order(name, data_dir):
     config = tiny_config(data_dir)
     config.data.name = name
     config.model.num_classes = classes
-    return Recogniser(
+    return Recognizer(
         probabilities=lambda clips: np.tile(np.arange(classes, 0, -1.0), (len(clips), 1)),
-        model=draw_model(ModelConfig(**config.model), seed=0),
+        model=init_model(ModelConfig(**config.model), seed=0),
         label_names=dataset.label_names,
         preprocess=PreprocessConfig(num_frames=4, resolution=32),
         config=config.to_dict(),
         step=0,
-        backbone=Backbone(),
+        backbone=BackboneRef(),
     )
 
 
@@ -69,7 +70,7 @@ def test_the_dataset_tells_what_it_lacks(data_dir):
     dataset = open_dataset("autsl/rgb", str(data_dir))
     for split, labels in LABELS.items():
         assert dataset.num_clips[split] == len(labels) - 2
-        left_out = LeftOut.of(dataset, split)
+        left_out = MissingClips.of(dataset, split)
         assert left_out.labels.tolist() == [labels[0], labels[-1]]
         assert left_out.signers.tolist() == [str(SIGNERS[split])] * 2
 
@@ -77,14 +78,14 @@ def test_the_dataset_tells_what_it_lacks(data_dir):
 def test_evaluation_counts_them_as_wrong(data_dir, tmp_path):
     result = evaluate(in_order("autsl/rgb", data_dir), tmp_path, "test")
     # Six clips; right are two of label 0, whose third is missing, and label 3 is among the best 5.
-    assert {key: result[key] for key in ("num_clips", "num_left_out")} == {
+    assert {key: result[key] for key in ("num_clips", "num_missing")} == {
         "num_clips": 6,
-        "num_left_out": 2,
+        "num_missing": 2,
     }
     assert result["top1"] == pytest.approx(2 / 6)
     assert result["top5"] == pytest.approx(3 / 6)
     assert result["mean_class_accuracy"] == pytest.approx(2 / 3 / 226)
-    assert result["num_never_published"] == 0
+    assert result["num_unavailable"] == 0
     assert json.loads((tmp_path / "eval_test.json").read_text()) == result
 
 
@@ -94,7 +95,7 @@ def test_they_count_for_their_signer_and_in_every_interval(data_dir, tmp_path):
     assert result["signers"]["6"]["top1"] == pytest.approx(2 / 6)
     # Of six drawn with a chance of 2/6 each, at most this many are right but for 2.5 %.
     assert result["intervals"]["over_clips"]["top1"] == pytest.approx((0, 4 / 6))
-    results = SplitResults.load(tmp_path / "scores_test.npz")
+    results = EvaluationResult.load(tmp_path / "scores_test.npz")
     assert results.left_out.ids.tolist() == ["signer6_sample1", "signer6_sample6"]
     assert results.ids.tolist() == [f"signer6_sample{i}" for i in (2, 3, 4, 5, 1, 6)]
     assert results.metrics() == {key: result[key] for key in results.metrics()}
@@ -106,9 +107,9 @@ def test_they_count_for_their_signer_and_in_every_interval(data_dir, tmp_path):
 def test_validation_while_training_does_too(data_dir, tmp_path):
     config = tiny_config(data_dir)
     config.data.name, config.model.num_classes, config.batch_size = "autsl/rgb", 226, 2
-    run = Run(config, tmp_path)
+    run = Trainer(config, tmp_path)
     metrics = run.validate(lambda: None)
-    scores = score_split(run.recogniser(), run.dataset, "validation", mode="validation")
+    scores = score_split(run.recognizer(), run.dataset, "validation", mode="validation")
     ranks = np.argsort(-scores.probabilities, axis=1)
     hits = ranks == np.array(LABELS["validation"][1:-1])[:, None]
     assert metrics["val_top1"] == hits[:, 0].sum() / 4
@@ -125,19 +126,19 @@ def test_clips_never_published_do_not_count_but_are_told(tmp_path):
     arguments = ["--manual_dir", str(source), "--data_dir", str(tmp_path / "data")]
     assert command.main(["include/full", *arguments, "--max_missing", "0.9999"]) == 0
     result = evaluate(in_order("include/full", tmp_path / "data"), tmp_path, "test")
-    assert (result["num_clips"], result["num_left_out"]) == (816, 815)
-    assert result["num_never_published"] == 1
+    assert (result["num_clips"], result["num_missing"]) == (816, 815)
+    assert result["num_unavailable"] == 1
 
 
 def test_a_dataset_that_does_not_tell_the_labels_is_refused(data_dir, tmp_path):
     path = data_dir / "autsl/rgb/1.0.0/metadata.json"
     written = path.read_text()
     metadata = json.loads(written)
-    del metadata["left_out_labels"]
+    del metadata["missing_labels"]
     path.write_text(json.dumps(metadata))
     try:
         with pytest.raises(ValueError, match="expected the 2 clips of `missing`, found 0"):
-            LeftOut.of(open_dataset("autsl/rgb", str(data_dir)), "test")
+            MissingClips.of(open_dataset("autsl/rgb", str(data_dir)), "test")
     finally:
         path.write_text(written)
 

@@ -20,7 +20,7 @@ from tensorflow_datasets.core.dataset_metadata import valid_tags
 from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig
-from dstadapter_jax.evaluation.results import LeftOut
+from dstadapter_jax.evaluation.results import MissingClips
 from tests.helpers.clips import read_barcode
 from tests.helpers.dataset_trees import (
     COLUMNS,
@@ -89,7 +89,7 @@ def test_include_counts(variant, listed, on_disk):
     assert sizes(listing) == on_disk
     assert list(listing.num_listed().values()) == listed
     assert not any(listing.missing.values())
-    never = {path for paths in listing.never_published.values() for path in paths}
+    never = {path for paths in listing.unavailable.values() for path in paths}
     assert never == (NEVER_PUBLISHED if variant == "full" else set())
     for split in SPLITS:
         found = [clip.id for clip in listing.found[split]]
@@ -254,7 +254,7 @@ def test_autsl_tells_unusual_lists(tmp_path, monkeypatch):
         "validation: 1 clips listed, 4,418 in the official split",
         "test: 1 clips listed, 3,742 in the official split",
     ]
-    assert listing.not_named == {"train": 28_140, "validation": 4_417, "test": 3_741}
+    assert listing.num_unlisted == {"train": 28_140, "validation": 4_417, "test": 3_741}
     assert listing.unlisted == ["train/signer0_sample9_color.mp4"]
 
 
@@ -328,7 +328,7 @@ def test_bukva_splits_share_no_user(tmp_path, monkeypatch):
         "train: 528 clips listed, 3,097 in the official split",
         "test: 132 clips listed, 660 in the official split",
     ]
-    assert listing.not_named == {"train": 3_097 - 528, "validation": 0, "test": 660 - 132}
+    assert listing.num_unlisted == {"train": 3_097 - 528, "validation": 0, "test": 660 - 132}
 
 
 def test_bukva_tells_users_of_both_official_splits(tmp_path):
@@ -530,7 +530,7 @@ def test_include_is_built(tmp_path, clip_files, capsys, variant, storage):
     stored = metadata(out, name)
     counts = [len(include.listed(variant, split)) for split in SPLITS]
     assert list(stored["num_listed"].values()) == counts
-    never = [len(stored["never_published"][split]) for split in SPLITS]
+    never = [len(stored["unavailable"][split]) for split in SPLITS]
     assert never == ([6, 1, 1] if variant == "full" else [0, 0, 0])
     assert [len(stored["missing"][s]) for s in SPLITS] == [
         count - one_never - 1 for count, one_never in zip(counts, never, strict=True)
@@ -677,7 +677,7 @@ def test_a_cut_off_label_file(tmp_path, clip_files, monkeypatch, caplog):
     assert "train: 4 clips listed, 5 in the official split" in caplog.text
     assert "1 clip(s) are on no list, and left out: signer0_sample5_color.mp4" in caplog.text
     dataset = open_dataset("autsl/rgb", str(out))
-    assert LeftOut.of(dataset, "train").not_named == 1
+    assert MissingClips.of(dataset, "train").num_unlisted == 1
     with pytest.raises(ValueError, match="1 of 5 in train"):  # of what was built before, too
         build("autsl/rgb", source, out, "--max_missing", "0.1")
 

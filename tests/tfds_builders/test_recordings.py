@@ -132,7 +132,7 @@ def test_frames_are_the_source_shrunk(source, out):
         stored = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1))[..., ::-1]
         expected = cv2.resize(frame, (256, 339), interpolation=cv2.INTER_LINEAR)
         assert stored.shape == expected.shape
-        # JPEG rounds by half a grey level here; another frame or order of channels is 25 off.
+        # JPEG rounds by half a gray level here; another frame or order of channels is 25 off.
         assert np.abs(stored.astype(float) - expected).mean() < 1
         table = jpeg.index(b"\xff\xdb") + 5
         assert jpeg[table + 63] == 10, "the last step of libjpeg's quality 95"
@@ -432,7 +432,7 @@ def test_threads_run_a_bounded_way_ahead():
         (["recordings/small"], "unknown config 'small' of recordings; one of: frames, original"),
         (["recordings"], "--manual_dir is needed"),
         (["recordings", "--num_shards", "3"], "--num_shards has no effect here"),
-        (["recordings", "--colour"], "unrecognized arguments: --colour"),
+        (["recordings", "--color"], "unrecognized arguments: --color"),
     ],
 )
 def test_wrong_use_exits_with_2(arguments, message, capsys):

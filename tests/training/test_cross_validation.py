@@ -14,13 +14,14 @@ import pytest
 
 from dstadapter_jax import evaluate
 from dstadapter_jax import leave_one_signer_out as command
-from dstadapter_jax.data.datasets import all_signers, leave_one_out, open_dataset
+from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import train_clips
 from dstadapter_jax.data.preprocess import PreprocessConfig
-from dstadapter_jax.evaluation.results import LeftOut
+from dstadapter_jax.data.signer_folds import all_signers, leave_one_out
+from dstadapter_jax.evaluation.results import MissingClips
 from dstadapter_jax.parallel.signals import Interrupted
-from dstadapter_jax.training.trainer import Run
-from dstadapter_jax.training.workdir import check_same_run
+from dstadapter_jax.training.resume import check_same_run
+from dstadapter_jax.training.trainer import Trainer
 from tests.conftest import tiny_config
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.dataset_trees import put_autsl
@@ -93,7 +94,7 @@ def autsl(clip_files, tmp_path_factory):
 def test_clips_left_out_go_with_their_signer(autsl):
     for signer, split in (("0", "test"), ("6", "validation"), ("1", "train")):
         dataset = open_dataset("autsl/rgb", str(autsl), signer)
-        left_out = {s: LeftOut.of(dataset, s).ids.tolist() for s in SPLITS}
+        left_out = {s: MissingClips.of(dataset, s).ids.tolist() for s in SPLITS}
         assert left_out == {name: [] for name in SPLITS} | {split: ["signer0_sample2"]}
 
 
@@ -102,8 +103,8 @@ def test_datasets_that_do_not_tell_every_signer_are_refused(autsl, tmp_path):
     path = tmp_path / "copy/autsl/rgb/1.0.0/metadata.json"
     metadata = json.loads(path.read_text())
     for changed in (
-        {name: value for name, value in metadata.items() if name != "left_out_signers"},
-        metadata | {"not_named": {"test": 1}},
+        {name: value for name, value in metadata.items() if name != "missing_signers"},
+        metadata | {"num_unlisted": {"test": 1}},
     ):
         path.write_text(json.dumps(changed))
         with pytest.raises(ValueError, match="of some it isn't recorded"):
@@ -176,7 +177,7 @@ def files_of(folder):
 
 def test_it_goes_on_where_it_was_stopped_and_tells_all(short_config, tmp_path, monkeypatch, capsys):
     workdir, trained = tmp_path / "runs", []
-    update = Run.update
+    update = Trainer.update
 
     def updated(run):
         update(run)
@@ -184,7 +185,7 @@ def test_it_goes_on_where_it_was_stopped_and_tells_all(short_config, tmp_path, m
         if trained == [("../ann", 1), ("../ann", 2), ("ben <b>", 1)]:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Run, "update", updated)
+    monkeypatch.setattr(Trainer, "update", updated)
     with pytest.raises(Interrupted, match="after step 1"):
         command.train_all(short_config, workdir)
     by_then = json.loads((workdir / "leave_one_signer_out.json").read_text())

@@ -14,7 +14,7 @@ from tensorboardX.record_writer import masked_crc32c
 
 from dstadapter_jax.training.logging import RunLog, check_wandb
 from dstadapter_jax.training.loop import train_and_evaluate
-from dstadapter_jax.training.timing import SpeedMeter
+from dstadapter_jax.training.timing import StepTimer
 
 
 def read_events(folder: pathlib.Path) -> list[Event]:
@@ -66,7 +66,7 @@ def test_a_resumed_run_shows_each_step_once(run_dir, config, tmp_path):
 
 def test_a_log_that_no_checkpoint_explains_is_kept(run_dir, config, tmp_path, caplog):
     rows = (run_dir / "metrics.jsonl").read_bytes()
-    for number, kept in enumerate(("metrics.jsonl.before", "metrics.jsonl.before-1")):
+    for number, kept in enumerate(("metrics.jsonl.bak", "metrics.jsonl.bak-1")):
         shutil.copytree(run_dir / "tensorboard", tmp_path / "tensorboard", dirs_exist_ok=True)
         (tmp_path / "metrics.jsonl").write_bytes(rows)
         # Steps 7 to 24 were done after it, and an epoch has six.
@@ -75,7 +75,7 @@ def test_a_log_that_no_checkpoint_explains_is_kept(run_dir, config, tmp_path, ca
         assert (tmp_path / kept).read_bytes() == rows
         assert f"begins at step {6 * number}, the last" in caplog.text
         assert kept in caplog.text
-    assert scalars(tmp_path / "tensorboard.before") == scalars(run_dir / "tensorboard")
+    assert scalars(tmp_path / "tensorboard.bak") == scalars(run_dir / "tensorboard")
 
 
 def test_a_log_that_is_gone_is_told_of(run_dir, config, tmp_path, caplog):
@@ -83,7 +83,7 @@ def test_a_log_that_is_gone_is_told_of(run_dir, config, tmp_path, caplog):
     with RunLog(tmp_path, config, step=24, validated=True):
         pass
     assert "tells nothing of the 24 steps that were done" in caplog.text
-    assert scalars(tmp_path / "tensorboard.before") == scalars(run_dir / "tensorboard")
+    assert scalars(tmp_path / "tensorboard.bak") == scalars(run_dir / "tensorboard")
 
 
 def test_of_a_killed_run_nothing_is_kept_beside(run_dir, config, tmp_path, caplog):
@@ -93,7 +93,7 @@ def test_of_a_killed_run_nothing_is_kept_beside(run_dir, config, tmp_path, caplo
     (tmp_path / "new").mkdir()
     with RunLog(tmp_path / "new", config, step=1, validated=True):  # nothing is logged yet
         pass
-    assert not list(tmp_path.rglob("*.before*"))
+    assert not list(tmp_path.rglob("*.bak*"))
     assert not caplog.text
 
 
@@ -134,14 +134,14 @@ class Result:
         self.ended.wait()
 
 
-def end(meter: SpeedMeter, result: Result) -> None:
+def end(meter: StepTimer, result: Result) -> None:
     result.ended.set()
     while meter._ended < meter._begun:
         time.sleep(0.001)
 
 
 def test_only_a_wait_that_the_device_shares_counts(caplog):
-    meter, first = SpeedMeter(), Result()
+    meter, first = StepTimer(), Result()
     meter.step(first)
     meter.restart()
     begun = time.monotonic()
@@ -169,7 +169,7 @@ def test_only_a_wait_that_the_device_shares_counts(caplog):
 
 
 def test_a_pipeline_that_holds_the_run_back_is_said_once(caplog):
-    meter = SpeedMeter()
+    meter = StepTimer()
     for _ in range(3):
         meter.restart()
         with meter.waiting_for_data():

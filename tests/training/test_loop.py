@@ -23,18 +23,19 @@ from dstadapter_jax.checkpoints.integrity import CheckpointError
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.data import loader as input_pipeline
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.evaluate import evaluate
+from dstadapter_jax.evaluation.run import evaluate
 from dstadapter_jax.evaluation.scores import Scores
-from dstadapter_jax.inference.recognizer import Recogniser, build_model, draw_model
+from dstadapter_jax.inference.ranking import predict
+from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.models.partition import partition
 from dstadapter_jax.parallel.signals import Interrupted
-from dstadapter_jax.predict import predict
 from dstadapter_jax.pretrained.formats import WeightsError
-from dstadapter_jax.training.config_checks import check_resumable
+from dstadapter_jax.pretrained.initialization import build_model, init_model
 from dstadapter_jax.training.logging import MetricsLog
 from dstadapter_jax.training.loop import train_and_evaluate
-from dstadapter_jax.training.optimizer import partition
-from dstadapter_jax.training.trainer import Run
-from dstadapter_jax.training.workdir import check_same_run, hold_workdir
+from dstadapter_jax.training.resume import check_resumable, check_same_run
+from dstadapter_jax.training.trainer import Trainer
+from dstadapter_jax.training.workdir import lock_workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
 TIMES = ("time", "clips_per_second", "data_seconds", "compute_seconds", "save_seconds")
@@ -101,7 +102,7 @@ def test_stopped_and_started_again_it_ends_as_if_never_stopped(
     run_dir, config, tmp_path, monkeypatch, step, signum
 ):
     done = []
-    update = Run.update
+    update = Trainer.update
 
     def counted(self):
         update(self)
@@ -109,7 +110,7 @@ def test_stopped_and_started_again_it_ends_as_if_never_stopped(
         if self.step == step:
             os.kill(os.getpid(), signum)
 
-    monkeypatch.setattr(Run, "update", counted)
+    monkeypatch.setattr(Trainer, "update", counted)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match=f"after step {step}") as stopped:
         train_and_evaluate(config, tmp_path / "run")
@@ -128,14 +129,14 @@ def test_stopped_and_started_again_it_ends_as_if_never_stopped(
 
 
 def test_stopped_while_validating_it_validates_later(run_dir, config, tmp_path, monkeypatch):
-    validate = Run.validate
+    validate = Trainer.validate
 
     def stopped(self, check):
         os.kill(os.getpid(), signal.SIGINT)
         return validate(self, check)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "validate", stopped)
+        patch.setattr(Trainer, "validate", stopped)
         with pytest.raises(Interrupted, match="after step 12"):
             train_and_evaluate(config, tmp_path)
     assert log_of(tmp_path)[-1]["step"] == 12
@@ -145,11 +146,11 @@ def test_stopped_while_validating_it_validates_later(run_dir, config, tmp_path, 
 
 
 def test_evaluate_and_predict_need_the_workdir_alone(run_dir, recordings, tmp_path):
-    recogniser = Recogniser.load(run_dir)
-    assert recogniser.label_names == ("sign 0", "sign 1", "sign 2")
+    recognizer = Recognizer.load(run_dir)
+    assert recognizer.label_names == ("sign 0", "sign 1", "sign 2")
     expected = json.loads((run_dir / "eval_test.json").read_text())
-    assert evaluate(recogniser, tmp_path, "test") == expected
-    answer = predict(recogniser, str(recordings / "s0_l0_t0.mp4"))
+    assert evaluate(recognizer, tmp_path, "test") == expected
+    answer = predict(recognizer, str(recordings / "s0_l0_t0.mp4"))
     assert sorted(entry["id"] for entry in answer) == [0, 1, 2]
     assert sum(entry["probability"] for entry in answer) == pytest.approx(1, abs=1e-6)
     probabilities = [entry["probability"] for entry in answer]
@@ -175,7 +176,7 @@ def test_metrics_are_those_of_their_definitions():
 
 def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_path, monkeypatch):
     weights = tmp_path / "clip.npz"
-    source = draw_model(ModelConfig(**config.model), seed=7)
+    source = init_model(ModelConfig(**config.model), seed=7)
     added = ("temporal_embedding", "adapter", "cls_head")
     np.savez(
         weights,
@@ -184,10 +185,10 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
     config.pretrained, config.num_epochs = str(weights), 1
     runs = []
     with monkeypatch.context() as patch:
-        close = Run.close
-        patch.setattr(Run, "close", lambda run: runs.append(run) or close(run))
+        close = Trainer.close
+        patch.setattr(Trainer, "close", lambda run: runs.append(run) or close(run))
         train_and_evaluate(config, tmp_path / "run")
-    Recogniser.load(tmp_path / "run")
+    Recognizer.load(tmp_path / "run")
     # After six real steps: frozen weights are the file's to the last bit, the others moved.
     (run,) = runs
     model, _ = build_model(config)
@@ -199,13 +200,13 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
 
     moved = weights.rename(tmp_path / "moved.npz")
     with pytest.raises(WeightsError, match=r"clip\.npz: expected .* SHA-256 .* --backbone FILE"):
-        Recogniser.load(tmp_path / "run")
-    Recogniser.load(tmp_path / "run", backbone=str(moved))
+        Recognizer.load(tmp_path / "run")
+    Recognizer.load(tmp_path / "run", backbone=str(moved))
     config.pretrained = str(moved)
     train_and_evaluate(config, tmp_path / "run")  # the same file elsewhere is the same run
     np.savez(moved, other=np.zeros(1))
     with pytest.raises(WeightsError, match=r"expected the backbone .* SHA-256 .* --backbone"):
-        Recogniser.load(tmp_path / "run", backbone=str(moved))
+        Recognizer.load(tmp_path / "run", backbone=str(moved))
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_gone_on_with(
         trainable_of(workdir, config, 24),
         trainable_of(run_dir, config, 24),
     )
-    kept = (workdir / "damaged_checkpoints/24").glob("*/*")
+    kept = (workdir / "corrupt_checkpoints/24").glob("*/*")
     assert sorted(path.name for path in kept) == damaged
 
 
@@ -402,16 +403,16 @@ def test_what_cannot_be_read_at_all_is_neither_moved_nor_begun_anew(run_dir, con
     with pytest.raises(CheckpointError, match=message):
         train_and_evaluate(config, workdir)
     with pytest.raises(CheckpointError, match=message):
-        Recogniser.load(workdir, "24")
+        Recognizer.load(workdir, "24")
     assert sorted((workdir / "checkpoints").iterdir()) == steps
     assert (workdir / "metrics.jsonl").read_bytes() == log
 
 
-def test_with_damaged_checkpoints_alone_a_run_is_not_begun_anew(run_dir, config, tmp_path):
+def test_with_corrupt_checkpoints_alone_a_run_is_not_begun_anew(run_dir, config, tmp_path):
     workdir = shutil.copytree(run_dir, tmp_path / "run")
-    (workdir / "checkpoints").rename(workdir / "damaged_checkpoints")
+    (workdir / "checkpoints").rename(workdir / "corrupt_checkpoints")
     log = (workdir / "metrics.jsonl").read_bytes()
-    message = r"no checkpoints but damaged ones, in .*/damaged_checkpoints\. To begin anew"
+    message = r"no checkpoints but damaged ones, in .*/corrupt_checkpoints\. To begin anew"
     with pytest.raises(CheckpointError, match=message):
         train_and_evaluate(config, workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == log
@@ -442,7 +443,7 @@ def test_what_lies_in_the_place_of_what_a_run_writes_is_named(config, tmp_path, 
 
 
 def test_a_workdir_is_for_one_process_at_a_time(config, tmp_path):
-    with hold_workdir(tmp_path), pytest.raises(ValueError, match="another process trains in it"):
+    with lock_workdir(tmp_path), pytest.raises(ValueError, match="another process trains in it"):
         train_and_evaluate(config, tmp_path)
 
 
@@ -479,13 +480,13 @@ def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
 def taken_clips(monkeypatch) -> list[str]:
     """The ids of the training clips, noted as they are loaded."""
     taken: list[str] = []
-    describe = input_pipeline.describe  # called for training clips alone
+    describe = input_pipeline.clip_metadata  # called for training clips alone
 
     def noting(example, indices):
         taken.append(example["id"].decode())
         return describe(example, indices)
 
-    monkeypatch.setattr(input_pipeline, "describe", noting)
+    monkeypatch.setattr(input_pipeline, "clip_metadata", noting)
     return taken
 
 
@@ -513,7 +514,7 @@ def test_bfloat16_is_for_computing_alone(config, tmp_path):
     losses = {}
     for dtype in ("float32", "bfloat16"):
         config.model.dtype = dtype
-        run = Run(config, tmp_path)
+        run = Trainer(config, tmp_path)
         for _ in range(12):
             run.update()
         losses[dtype] = np.array([float(loss) for loss in run.losses])
@@ -527,7 +528,7 @@ def test_bfloat16_is_for_computing_alone(config, tmp_path):
 
 
 def test_weights_that_are_not_finite_are_not_saved(config, tmp_path):
-    run = Run(config, tmp_path)
+    run = Trainer(config, tmp_path)
     with Checkpointer(tmp_path) as checkpoints:
         run.update()
         run.save(checkpoints)
@@ -543,16 +544,16 @@ def test_probabilities_that_are_not_finite_are_no_accuracy(run_dir, config, tmp_
     workdir = shutil.copytree(run_dir, tmp_path / "run")
     shutil.rmtree(workdir / "checkpoints/24")
     (workdir / "eval_test.json").unlink()
-    finite = Run.recogniser
+    finite = Trainer.recognizer
 
     def blown_up(run, *check):
-        recogniser = finite(run, *check)
+        recognizer = finite(run, *check)
         return dataclasses.replace(
-            recogniser, probabilities=lambda clips: recogniser.probabilities(clips) * np.nan
+            recognizer, probabilities=lambda clips: recognizer.probabilities(clips) * np.nan
         )
 
     of_nine = r"of 9 of the 9 clips in split '{}' aren't finite: s.*, …"
-    monkeypatch.setattr(Run, "recogniser", blown_up)
+    monkeypatch.setattr(Trainer, "recognizer", blown_up)
     with pytest.raises(
         ValueError, match=rf"step 24, .* 4: .*{of_nine.format('validation')}.* move"
     ):
@@ -560,7 +561,7 @@ def test_probabilities_that_are_not_finite_are_no_accuracy(run_dir, config, tmp_
     with Checkpointer(workdir, read_only=True) as checkpoints:
         assert checkpoints.steps() == [18]
     monkeypatch.undo()
-    run = Run(config, workdir)
+    run = Trainer(config, workdir)
     with pytest.raises(ValueError, match=rf"{of_nine.format('test')}.*--step=N.*checkpoints/0"):
         evaluate(blown_up(run), workdir, "test")
     run.close()
@@ -584,7 +585,7 @@ def test_data_that_vanishes_ends_the_run_with_its_last_checkpoint(
 ):
     copy = shutil.copytree(data_dir, tmp_path / "data")
     config.data.dir = str(copy)
-    save = Run.save
+    save = Trainer.save
 
     def damaged_after_the_first(self, checkpoints, metrics=None):
         save(self, checkpoints, metrics)
@@ -593,7 +594,7 @@ def test_data_that_vanishes_ends_the_run_with_its_last_checkpoint(
                 damage(split)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "save", damaged_after_the_first)
+        patch.setattr(Trainer, "save", damaged_after_the_first)
         message = r"split '\w+' of .*/data/recordings/frames/1.0.0: .* can't be read: .* goes on"
         with pytest.raises(ValueError, match=message):
             train_and_evaluate(config, tmp_path / "run")
@@ -606,6 +607,6 @@ def test_data_that_vanishes_ends_the_run_with_its_last_checkpoint(
 
 def test_steps_and_workdirs_that_are_not_there(run_dir, tmp_path):
     with pytest.raises(CheckpointError, match=r"--step: expected best, last or one of .*24.* '7'"):
-        Recogniser.load(run_dir, "7")
+        Recognizer.load(run_dir, "7")
     with pytest.raises(CheckpointError, match="no checkpoints in it"):
-        Recogniser.load(tmp_path)
+        Recognizer.load(tmp_path)

@@ -10,15 +10,9 @@ import pytest
 from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights, load_weights
-from dstadapter_jax.inference.recognizer import draw_model
-from dstadapter_jax.training.optimizer import (
-    cosine_by_epoch,
-    count_parameters,
-    make_optimizer,
-    parameter_role,
-    partition,
-    roles,
-)
+from dstadapter_jax.models.partition import count_parameters, parameter_role, partition, roles
+from dstadapter_jax.pretrained.initialization import init_model
+from dstadapter_jax.training.optimizer import cosine_by_epoch, make_optimizer
 from dstadapter_jax.training.step import TrainState, make_train_step
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "tiny_model.npz")
@@ -37,7 +31,7 @@ SIZES = (
 @pytest.fixture(scope="module")
 def golden_model() -> DSTAdapter:
     cfg = ModelConfig(**{name: META[name] for name in SIZES}, dropout=0.0)
-    model = draw_model(cfg, seed=0)
+    model = init_model(cfg, seed=0)
     load_weights(model, {k[6:]: GOLDEN[k] for k in GOLDEN.files if k.startswith("state/")})
     return model
 
@@ -151,7 +145,7 @@ def test_whole_tree_updates_leave_frozen_weights_alone(golden_model):
 
 def test_every_step_draws_its_own_dropout_mask():
     cfg = ModelConfig(**{name: META[name] for name in SIZES}, dropout=0.5)
-    graphdef, trainable, frozen = partition(draw_model(cfg, seed=0), "adapter")
+    graphdef, trainable, frozen = partition(init_model(cfg, seed=0), "adapter")
     optimizer = make_optimizer(0.0, weight_decay=0.0, tune="adapter")  # nothing else changes
     step = jax.jit(make_train_step(graphdef, optimizer, lambda clips: clips))
     start = TrainState(jnp.int32(0), trainable, optimizer.init(trainable))

@@ -10,12 +10,11 @@ import pytest
 from PIL import Image
 
 from dstadapter_jax import browse
-from dstadapter_jax.browse import read_clips
 from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import train_batches, view_batches
-from dstadapter_jax.data.preprocess import make_views
+from dstadapter_jax.data.preprocess import make_views, preprocess_config
 from dstadapter_jax.data.video.reader import read_frames
-from dstadapter_jax.inference.recognizer import preprocess_config
+from dstadapter_jax.visualization.browse import read_clips
 from dstadapter_jax.visualization.contact_sheet import MARGIN, SheetRow, draw_sheet
 
 # How ml_collections loads config files.

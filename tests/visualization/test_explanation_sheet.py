@@ -10,10 +10,15 @@ from dstadapter_jax import predict
 from dstadapter_jax.data.preprocess import make_views
 from dstadapter_jax.data.video.reader import read_frames
 from dstadapter_jax.inference.attribution import Attribution
-from dstadapter_jax.inference.recognizer import Recogniser
-from dstadapter_jax.predict import explain_best, rank_labels, read_clip
+from dstadapter_jax.inference.ranking import rank_labels, read_clip
+from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.visualization.contact_sheet import MARGIN
-from dstadapter_jax.visualization.explanation_sheet import Explanation, draw_explanations, heat
+from dstadapter_jax.visualization.explanation_sheet import (
+    Explanation,
+    draw_explanations,
+    explain_best,
+)
+from dstadapter_jax.visualization.heatmap import overlay_heatmap
 
 
 def made_up(layers=2, **changes):
@@ -26,7 +31,7 @@ def made_up(layers=2, **changes):
         "patches": patches / patches.sum(),
         "temporal_gates": rng.random((1, layers, 32)),
         "spatial_gates": rng.random((1, layers - 1, 32)),
-        "borrowed": rng.random((1, layers)),
+        "temporal_mixing": rng.random((1, layers)),
     }
     return Attribution(**attribution | changes)
 
@@ -45,15 +50,15 @@ def test_the_command_draws_what_the_network_saw_of_each_video(
         {"video", "error"},
         {"video", "predictions"},
     ]
-    recogniser, sheet = Recogniser.load(run_dir), pixels_of(picture)
+    recognizer, sheet = Recognizer.load(run_dir), pixels_of(picture)
     tops = []
     for video in videos:
-        clip = read_clip(recogniser, video)
+        clip = read_clip(recognizer, video)
         # Of these 64x48 videos three crops are scored; the middle one is drawn, then its heat.
-        explanation = explain_best(recogniser, video, clip, rank_labels(recogniser, clip))
+        explanation = explain_best(recognizer, video, clip, rank_labels(recognizer, clip))
         (top,) = strip_rows(sheet, clip.views[-1])
         large = clip.views[-1].repeat(SCALE, axis=1).repeat(SCALE, axis=2)
-        warm = heat(large, explanation.attribution.patches[0])
+        warm = overlay_heatmap(large, explanation.attribution.patches[0])
         side = warm.shape[1]
         drawn = sheet[top + side + 4 : top + 2 * side + 4, MARGIN : MARGIN + side]
         np.testing.assert_array_equal(drawn, warm[0])
@@ -62,25 +67,25 @@ def test_the_command_draws_what_the_network_saw_of_each_video(
 
 
 def test_explains_the_best_label_in_the_middle_crop_of_the_very_frames(run_dir, recordings):
-    recogniser, video = Recogniser.load(run_dir), str(recordings / "s0_l1_t0.mp4")
-    clip = read_clip(recogniser, video)
-    predictions = rank_labels(recogniser, clip)
-    assert predictions == predict.predict(recogniser, video)
-    explanation = explain_best(recogniser, video, clip, predictions)
+    recognizer, video = Recognizer.load(run_dir), str(recordings / "s0_l1_t0.mp4")
+    clip = read_clip(recognizer, video)
+    predictions = rank_labels(recognizer, clip)
+    assert predictions == predict.predict(recognizer, video)
+    explanation = explain_best(recognizer, video, clip, predictions)
     frames = read_frames(video, clip.indices.tolist())
-    views, _ = make_views(frames, recogniser.preprocess, "test")
+    views, _ = make_views(frames, recognizer.preprocess, "test")
     np.testing.assert_array_equal(clip.views, views)
     # 64x48 became 43x32: the middle crop begins at 5, within what both of the others show.
     np.testing.assert_array_equal(explanation.view[..., :-5, :], views[0][..., 5:, :])
     assert explanation.label == f"{predictions[0]['label']}  {predictions[0]['probability']:.1%}"
     assert "the middle one of 3 crops" in explanation.details
     assert explanation.frame_captions == [f"frame {index}" for index in clip.indices]
-    shown = recogniser.probabilities(explanation.view[None])
+    shown = recognizer.probabilities(explanation.view[None])
     logits = explanation.attribution.logits[0]
     softmax = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     np.testing.assert_allclose(shown[0], softmax, atol=1e-6)
     best = predictions[0]["id"]
-    bias = np.asarray(recogniser.model.head.bias)
+    bias = np.asarray(recognizer.model.head.bias)
     margin = (logits - bias)[best] - (logits - bias).mean()
     assert explanation.attribution.votes.sum() == pytest.approx(margin, abs=1e-5)
 
@@ -90,17 +95,17 @@ def test_heat_is_where_the_relevance_is():
     patches = np.zeros((4, 4, 4), np.float32)
     patches[2, 1, 3] = 0.5
     patches[0, 3, 0] = 0.25
-    warm = heat(view, patches).astype(int)
+    warm = overlay_heatmap(view, patches).astype(int)
     assert warm.shape == view.shape
-    colour = np.ptp(warm, axis=-1)
-    # Patches of 8 pixels, coloured most in their middles.
-    half, full = colour[0, 26:30, 2:6], colour[2, 10:14, 26:30]
-    cold = np.delete(colour, [0, 2], axis=0)
+    color = np.ptp(warm, axis=-1)
+    # Patches of 8 pixels, colored most in their middles.
+    half, full = color[0, 26:30, 2:6], color[2, 10:14, 26:30]
+    cold = np.delete(color, [0, 2], axis=0)
     assert full.min() > cold.max() + 50
     assert half.min() > cold.max() + 30
-    assert cold.max() < 10  # grey, darkened
-    grey = view[1].mean(axis=-1)
-    assert np.corrcoef(grey.ravel(), warm[1, ..., 0].ravel())[0, 1] > 0.99
+    assert cold.max() < 10  # gray, darkened
+    gray = view[1].mean(axis=-1)
+    assert np.corrcoef(gray.ravel(), warm[1, ..., 0].ravel())[0, 1] > 0.99
 
 
 def test_labels_of_any_script_and_votes_of_any_sign_are_drawn(tmp_path):

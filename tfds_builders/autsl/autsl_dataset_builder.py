@@ -12,7 +12,7 @@ from tfds_builders.listing import Listing
 class Builder(public_dataset.PublicDatasetBuilder):
     """Builds `rgb`; README.md says out of what."""
 
-    BUILDER_CONFIGS: ClassVar = public_dataset.configs({"rgb": "The colour videos."})
+    BUILDER_CONFIGS: ClassVar = public_dataset.configs({"rgb": "The color videos."})
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "--manual_dir is the folder of the unpacked videos, signer0_sample1_color.mp4 and so on, "
         "and of the three label files. The parts of an archive are unpacked together, with the "

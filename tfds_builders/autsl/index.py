@@ -67,8 +67,8 @@ def is_part(way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
     """Whether a folder such as `AUTSL/train` was given, the label files being in the one above."""
     known = {name for names in LABEL_FILES.values() for name in names}
     has_clips = any(_clip_of(PurePath(name)) for name in own)
-    neighbours = has_clips and len(siblings & VIDEO_FOLDERS) > 1
-    return way[0] in VIDEO_FOLDERS and (bool(siblings & known) or neighbours)
+    neighbors = has_clips and len(siblings & VIDEO_FOLDERS) > 1
+    return way[0] in VIDEO_FOLDERS and (bool(siblings & known) or neighbors)
 
 
 def _clip_of(path: PurePath) -> str | None:

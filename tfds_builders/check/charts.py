@@ -14,7 +14,7 @@ Column = tuple[str, Mapping[str, int]]  # what it stands for, and the clips of e
 
 
 def legend() -> ET.Element:
-    """Which colour is which split."""
+    """Which color is which split."""
     names = [tag("span", tag("i", class_=f"swatch {split}"), split) for split in SPLITS]
     return tag("p", *names, class_="legend")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from dstadapter_jax.cli.main import expanded_path
+from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.html.markup import printable
 from tfds_builders import datasets
 from tfds_builders.check import page

@@ -18,7 +18,7 @@ def _left_out(report: Report) -> Iterator[Finding]:
         parts = {
             "missing": len(split.missing),
             "unreadable": len(split.unreadable),
-            "unlisted": split.not_named,
+            "unlisted": split.num_unlisted,
         }
         what = " and ".join(f"{count:,} {kind}" for kind, count in parts.items() if count)
         what = f"{name}: {what} clip(s), {split.share_left_out:.2%} of the split"
@@ -30,8 +30,8 @@ def _left_out(report: Report) -> Iterator[Finding]:
             yield Finding(ERROR, f"{what}; {advice}", "unusable")
         elif split.share_left_out:
             yield Finding(WARNING, f"{what}: a build leaves them out and names them.", "unusable")
-        if split.never_published:
-            text = f"{name}: {len(split.never_published):,} listed but never published."
+        if split.unavailable:
+            text = f"{name}: {len(split.unavailable):,} listed but never published."
             yield Finding(NOTE, text, "unusable")
         if split.one_frame:
             text = f"{name}: {len(split.one_frame):,} clip(s) of a single frame."

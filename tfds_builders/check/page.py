@@ -70,7 +70,7 @@ def _splits(report: Report) -> ET.Element:
 
 
 def _split_row(name: str, split: SplitReport) -> list[Node]:
-    counts = [split.listed, split.not_named, len(split.never_published), split.found]
+    counts = [split.listed, split.num_unlisted, len(split.unavailable), split.found]
     counts += [len(split.missing), len(split.unreadable), split.usable]
     verdict = "good" if split.within_bound else "bad"
     return [
@@ -91,7 +91,7 @@ def _unusable(report: Report) -> ET.Element | None:
     rows += [
         (name, tag("code", clip), "", "never published")
         for name, split in report.splits.items()
-        for clip in split.never_published
+        for clip in split.unavailable
     ]
     if not rows:
         return None

@@ -30,8 +30,8 @@ class SplitReport:
       listed: clips that the lists name.
       found: those whose file is there.
       usable: those that a build would hold.
-      never_published: ids of those that nobody can have.
-      not_named: official clips of the split that the lists don't name.
+      unavailable: ids of those that nobody can have.
+      num_unlisted: official clips of the split that the lists don't name.
       missing, unreadable: those that a build would leave out.
       within_bound: whether these are few enough.
       signers: number of signers known.
@@ -42,8 +42,8 @@ class SplitReport:
     listed: int
     found: int
     usable: int
-    never_published: list[str]
-    not_named: int
+    unavailable: list[str]
+    num_unlisted: int
     missing: list[Unusable]
     unreadable: list[Unusable]
     within_bound: bool
@@ -54,8 +54,8 @@ class SplitReport:
     @property
     def share_left_out(self) -> float:
         """Clips on no list, missing and unreadable ones among those that exist."""
-        left_out = self.not_named + len(self.missing) + len(self.unreadable)
-        return left_out / max(self.not_named + self.listed - len(self.never_published), 1)
+        left_out = self.num_unlisted + len(self.missing) + len(self.unreadable)
+        return left_out / max(self.num_unlisted + self.listed - len(self.unavailable), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,8 +184,8 @@ def _split_report(
         listed=listing.num_listed()[split],
         found=len(here),
         usable=len(usable),
-        never_published=listing.never_published[split],
-        not_named=listing.not_named[split],
+        unavailable=listing.unavailable[split],
+        num_unlisted=listing.num_unlisted[split],
         missing=missing,
         unreadable=unreadable,
         within_bound=left_out.within_bound(split),

@@ -64,7 +64,7 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
         for path in listed(variant, split):
             file = found.get(_key(PurePath(path)))
             if file is None and path.startswith(NEVER_PUBLISHED):
-                listing.never_published[split].append(path)
+                listing.unavailable[split].append(path)
             else:
                 listing.add(split, path, file, word_name(path))
     return listing

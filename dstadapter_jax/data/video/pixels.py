@@ -53,8 +53,8 @@ def _chroma_rows_as_decord(frame: VideoFrame, orientation: Orientation) -> Video
 
     FFmpeg 4.1, which is in decord, gives an odd row its own chroma row, an even row the mean of
     that and the one above, and the last row the mean of the last two (swscale's `yuv2packed1`
-    only knows "one" and "mean"). Newer ones interpolate finely: by up to 100 grey levels other
-    pixels at sharp edges of colour than the reference saw.
+    only knows "one" and "mean"). Newer ones interpolate finely: by up to 100 gray levels other
+    pixels at sharp edges of color than the reference saw.
     """
     luma, *chroma = (upright(_plane(plane), orientation) for plane in frame.planes)
     height, width = luma.shape

@@ -23,7 +23,7 @@ def _of_people(evaluation: Evaluation) -> Iterator[Finding]:
         yield Finding(WARNING, text, "clips")
     if known := shared.get("train"):
         text = f"Of {own} signers {len(known)} were trained on, too: the figures don't tell how"
-        yield Finding(ERROR, f"{text} well new people are recognised.", "signers")
+        yield Finding(ERROR, f"{text} well new people are recognized.", "signers")
     if split == "test" and (known := shared.get("validation")):
         text = f"Of {own} signers {len(known)} are in the validation split, too, by which the best"
         yield Finding(WARNING, f"{text} step was chosen.", "signers")
@@ -34,10 +34,10 @@ def _of_people(evaluation: Evaluation) -> Iterator[Finding]:
 
 def _of_clips(evaluation: Evaluation) -> Iterator[Finding]:
     summary, results = evaluation.summary, evaluation.results
-    if left_out := summary["num_left_out"]:
+    if left_out := summary["num_missing"]:
         text = f"{left_out:,} of {summary['num_clips']:,} clips are missing, damaged or on no list:"
         yield Finding(WARNING, f"{text} they count as wrong.", "clips")
-    if never := summary["num_never_published"]:
+    if never := summary["num_unavailable"]:
         text = f"{never:,} listed clip(s) were never published: they don't count."
         yield Finding(NOTE, text, "clips")
     classes = len(results.label_names)

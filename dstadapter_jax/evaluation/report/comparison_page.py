@@ -9,6 +9,7 @@ import numpy as np
 from dstadapter_jax.evaluation import bootstrap
 from dstadapter_jax.evaluation.bootstrap import Interval
 from dstadapter_jax.evaluation.comparison import Comparison
+from dstadapter_jax.evaluation.report.charts import CSS
 from dstadapter_jax.evaluation.report.intervals import (
     TITLES,
     about_intervals,
@@ -17,8 +18,7 @@ from dstadapter_jax.evaluation.report.intervals import (
     points,
     scale,
 )
-from dstadapter_jax.evaluation.scores import FIRST
-from dstadapter_jax.html.charts import CSS
+from dstadapter_jax.evaluation.scores import TOP1
 from dstadapter_jax.html.markup import (
     WARNING,
     Finding,
@@ -90,7 +90,7 @@ def _verdict(summary: Mapping[str, Any]) -> ET.Element:
     sides = {_side(*ends) for ends in (over_clips, over_signers) if ends}
     if len(sides) == 1 and 0 not in sides:
         better = sides == {1}
-        text = f"B recognises {'more' if better else 'less'} than A: 0 is in no interval of top-1."
+        text = f"B recognizes {'more' if better else 'less'} than A: 0 is in no interval of top-1."
         mark = "good" if better else "bad"
     else:
         text, mark = "No clear difference: 0 is in an interval of top-1.", "open"
@@ -126,7 +126,7 @@ def _caveats(comparison: Comparison) -> Iterator[Finding]:
 
 def _signs(summary: Mapping[str, Any]) -> ET.Element:
     parts: list[Node] = []
-    for title, key in (("B recognises more", "better"), ("B recognises fewer", "worse")):
+    for title, key in (("B recognizes more", "better"), ("B recognizes fewer", "worse")):
         rows = [_sign(name, of) for name, of in summary[key].items()]
         signs = f"{len(rows):,} sign{'s' * (len(rows) > 1)}" if rows else "none"
         parts.append(tag("h3", f"{title} clips of: {signs}"))
@@ -151,15 +151,15 @@ def _signers(comparison: Comparison) -> ET.Element | None:
 
 
 def _signer(comparison: Comparison, name: str) -> tuple[float, list[Node]]:
-    """How much more of a signer B recognises, and the table's row."""
-    own = comparison.outcomes[:, comparison.signers == name] == FIRST
+    """How much more of a signer B recognizes, and the table's row."""
+    own = comparison.outcomes[:, comparison.signers == name] == TOP1
     a, b = own.mean(axis=1)
     change = tag("span", points(b - a), class_="better" if b > a else "worse" if b < a else "")
     return b - a, [name, percent(a), percent(b), change, f"{own.shape[1]:,}"]
 
 
 def _clips(comparison: Comparison) -> ET.Element:
-    a, b = comparison.outcomes == FIRST
+    a, b = comparison.outcomes == TOP1
     counts = [[a & b, a & ~b], [~a & b, ~a & ~b]]
     rows: list[list[Node]] = [
         [title, *(f"{chosen.sum():,}" for chosen in of_a)]

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from dstadapter_jax.data.datasets import ClipDataset
+from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.views import Views
-from dstadapter_jax.evaluation.results import SplitResults
-from dstadapter_jax.inference.recognizer import Recogniser
+from dstadapter_jax.evaluation.results import EvaluationResult
+from dstadapter_jax.inference.recognizer import Recognizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Evaluation:
     """What there is to report on.
 
     Attributes:
-        recogniser: That was evaluated.
+        recognizer: That was evaluated.
         dataset: On which.
         split: Of it.
         views: Of each clip.
@@ -23,9 +23,9 @@ class Evaluation:
         summary: What `eval_SPLIT.json` holds.
     """
 
-    recogniser: Recogniser
+    recognizer: Recognizer
     dataset: ClipDataset
     split: str
     views: Views
-    results: SplitResults
+    results: EvaluationResult
     summary: Mapping[str, Any]

@@ -6,6 +6,7 @@ from typing import Any
 
 from dstadapter_jax.evaluation import bootstrap
 from dstadapter_jax.evaluation.calibration import Calibration
+from dstadapter_jax.evaluation.report import charts
 from dstadapter_jax.evaluation.report.caveats import caveats
 from dstadapter_jax.evaluation.report.evaluation import Evaluation
 from dstadapter_jax.evaluation.report.intervals import (
@@ -19,7 +20,6 @@ from dstadapter_jax.evaluation.report.intervals import (
 from dstadapter_jax.evaluation.report.provenance import of_clips, of_run
 from dstadapter_jax.evaluation.report.signs import all_signs, confused_signs
 from dstadapter_jax.evaluation.signers import SignerAccuracy, signer_accuracies
-from dstadapter_jax.html import charts
 from dstadapter_jax.html.markup import Node, cut_table, finding_list, page, section, table, tag
 
 
@@ -70,7 +70,7 @@ def _signers(evaluation: Evaluation) -> ET.Element | None:
     if not known:
         return None
     (worst, of_worst), (best, of_best) = ((name, every[name]) for name in (known[0], known[-1]))
-    text = f"The worst recognised is {worst}: {of_worst.num_right:,} of {of_worst.num_clips:,}"
+    text = f"The worst recognized is {worst}: {of_worst.num_right:,} of {of_worst.num_clips:,}"
     text += f" clips, {percent(of_worst.top1)}. The best is {best}: {percent(of_best.top1)}."
     shared = evaluation.summary["shared_signers"]
     return section(
@@ -101,11 +101,11 @@ def _calibration(evaluation: Evaluation) -> ET.Element:
     num_bins = len(found.counts)
     about = (
         f"Expected calibration error {percent(found.ece)}: so far off are the probabilities on"
-        f" average, in {num_bins} bins of one width. A recogniser whose bars end on the dashed line"
+        f" average, in {num_bins} bins of one width. A recognizer whose bars end on the dashed line"
         " is right as often as it is sure. Red: less often; green: more often. Bins of few clips"
         " tell little."
     )
-    if evaluation.summary["num_left_out"]:
+    if evaluation.summary["num_missing"]:
         about += " Clips that were left out have no probabilities and are in no bin."
     rows = [
         [

@@ -66,10 +66,10 @@ def about_intervals(num_signers: int, *, paired: bool = False) -> ET.Element:
         " figure would move with other clips of the same people. Clips of one signer aren't"
         " independent, so that it is too narrow for new people."
     )
-    if num_signers < bootstrap.FEWEST_SIGNERS:
+    if num_signers < bootstrap.MIN_SIGNERS:
         text += (
             f" There is none over signers: {num_signers or 'none'} known, and it takes at least"
-            f" {bootstrap.FEWEST_SIGNERS} to tell how much people differ."
+            f" {bootstrap.MIN_SIGNERS} to tell how much people differ."
         )
     else:
         text += (

@@ -23,7 +23,7 @@ from dstadapter_jax.html.markup import Node, cut_table, details, fact_table, sec
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.flops import needed_flops
-from dstadapter_jax.training.optimizer import count_parameters, partition
+from dstadapter_jax.models.partition import count_parameters, partition
 
 PACKAGES = ("jax", "flax", "optax", "numpy", "av")
 
@@ -87,8 +87,8 @@ def of_clips(evaluation: Evaluation) -> ET.Element:
         ("dataset", f"{summary['dataset']}: {', '.join(counts)}"),
         ("splits", _split_method(evaluation)),
         ("clips scored", f"{len(results.scores.labels):,}"),
-        ("left out", f"{summary['num_left_out']:,} missing, damaged or on no list"),
-        ("never published", f"{summary['num_never_published']:,}, not counted"),
+        ("left out", f"{summary['num_missing']:,} missing, damaged or on no list"),
+        ("never published", f"{summary['num_unavailable']:,}, not counted"),
         ("fingerprint", tag("code", summary["clips_sha256"])),
     ]
     about = "The fingerprint is the SHA-256 of the names of the clips scored, sorted, a line each:"
@@ -111,7 +111,7 @@ def _split_method(evaluation: Evaluation) -> str:
 
 def of_run(evaluation: Evaluation) -> ET.Element:
     """The section on what was evaluated, with what, and how much it computes."""
-    config, summary = evaluation.recogniser.config, evaluation.summary
+    config, summary = evaluation.recognizer.config, evaluation.summary
     network = network_facts(config, evaluation.views)
     trained, total = network["trained_parameters"], network["parameters"]
     of_clip, of_view = (network[f"flops_per_{what}"] / 1e9 for what in ("clip", "view"))

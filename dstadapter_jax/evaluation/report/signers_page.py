@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dstadapter_jax.evaluation import bootstrap
+from dstadapter_jax.evaluation.report.charts import CSS
 from dstadapter_jax.evaluation.report.intervals import (
     FEW_SIGNERS,
     TITLES,
@@ -14,7 +15,6 @@ from dstadapter_jax.evaluation.report.intervals import (
     percent,
     scale,
 )
-from dstadapter_jax.html.charts import CSS
 from dstadapter_jax.html.markup import (
     NOTE,
     WARNING,
@@ -79,9 +79,9 @@ def _findings(result: Mapping[str, Any]) -> Iterator[Finding]:
         text = f"{left} signers are still to be trained for: the same command goes on."
         yield Finding(WARNING, text, "signers")
     worst = result["worst_signer"]
-    text = f"The worst recognised is {worst}: top-1 {percent(done[worst]['top1'])}."
+    text = f"The worst recognized is {worst}: top-1 {percent(done[worst]['top1'])}."
     yield Finding(NOTE, text, "signers")
-    if lacking := sum(of["num_left_out"] for of in done.values()):
+    if lacking := sum(of["num_missing"] for of in done.values()):
         text = f"{lacking:,} clips are missing or damaged: they count as wrong."
         yield Finding(WARNING, text, "signers")
 

@@ -11,13 +11,13 @@ from dstadapter_jax.evaluation.confusions import (
     confusion_counts,
     typical_clip,
 )
+from dstadapter_jax.evaluation.report import charts
 from dstadapter_jax.evaluation.report.evaluation import Evaluation
 from dstadapter_jax.evaluation.report.intervals import percent
-from dstadapter_jax.html import charts
 from dstadapter_jax.html.markup import Node, details, section, table, tag
 from dstadapter_jax.inference.attribution import explain
-from dstadapter_jax.visualization.explanation_sheet import heat
 from dstadapter_jax.visualization.film_strips import Strip, frames_text, strip_figure
+from dstadapter_jax.visualization.heatmap import overlay_heatmap
 
 MOST_PAIRS = 6
 
@@ -55,21 +55,21 @@ def _clip(evaluation: Evaluation, label: int, taken_for: int) -> ET.Element:
         return tag("p", f"There is no clip of {names[label]} here.", class_="soft")
     strip = Strip.of(
         evaluation.dataset.source(evaluation.split)[place],
-        evaluation.recogniser.preprocess,
-        evaluation.recogniser.config["data"]["decoder"],
+        evaluation.recognizer.preprocess,
+        evaluation.recognizer.config["data"]["decoder"],
         evaluation.views,
     )
     best = int(scores.predictions[place])
     other = taken_for if best == label else label
-    model = evaluation.recogniser.model
+    model = evaluation.recognizer.model
     patches = explain(model, strip.frames[np.newaxis], [best], [other]).patches[0]
-    verdict = "recognised" if best == label else f"taken for {names[best]}"
+    verdict = "recognized" if best == label else f"taken for {names[best]}"
     about = [f"probability {percent(scores.probabilities[place, best])}"]
     about += [f"signer {scores.signers[place]}"] * bool(scores.signers[place])
     about += [frames_text(strip.indices)]
     return strip_figure(
         strip,
-        heat(strip.frames, np.asarray(patches)),
+        overlay_heatmap(strip.frames, np.asarray(patches)),
         f"a clip of {names[label]}",
         tag("b", names[label]),
         f" {verdict} · {' · '.join(about)} · ",
@@ -78,10 +78,10 @@ def _clip(evaluation: Evaluation, label: int, taken_for: int) -> ET.Element:
 
 
 def all_signs(evaluation: Evaluation) -> ET.Element:
-    """The confusion matrix, and what is recognised of each sign."""
+    """The confusion matrix, and what is recognized of each sign."""
     counts = confusion_counts(evaluation.results.scores)
     names = evaluation.results.label_names
-    about = "Blue: recognised. Red: taken for another sign. The darker, the larger the share of the"
+    about = "Blue: recognized. Red: taken for another sign. The darker, the larger the share of the"
     about += " sign's clips."
     rows = list(_rows(names, counts, evaluation.results.labels))
     header = ["sign", "top-1", "right", "clips", "most often taken for"]

@@ -131,7 +131,7 @@ def test_decord_refuses_an_edit_list_it_would_read_wrong(tmp_path):
 def test_mirrored_clip_is_shown_as_meant(tmp_path, rotation):
     stored = np.rot90(FRAMES[:, :, ::-1], -rotation // 90, (1, 2))
     path = _written(tmp_path, "mirror.mp4", stored, rotation=rotation, mirrored=True)
-    # A wrong flip shows: the code would be read backwards, or the colours for the code.
+    # A wrong flip shows: the code would be read backwards, or the colors for the code.
     assert [read_barcode(frame) for frame in iter_frames(path)] == list(range(30))
 
 
@@ -145,13 +145,13 @@ def test_odd_sizes_and_very_short_clips(tmp_path, size, n):
     assert probe(path).num_frames == n
 
 
-def test_colours_are_the_drawn_ones(tmp_path):
+def test_colors_are_the_drawn_ones(tmp_path):
     squares = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 128, 128]], np.uint8)
     drawn = np.broadcast_to(squares.repeat(16, 0), (3, 64, 64, 3))
     for pix_fmt in ("yuv420p", "yuv420p10le", "yuv444p"):
         path = _written(tmp_path, f"{pix_fmt}.mp4", drawn, pix_fmt=pix_fmt, options={"crf": "1"})
         difference = np.abs(read_frames(path, [2])[0].astype(int) - drawn[0])[:, 4:12]
-        assert difference.max() <= 4  # grey levels; limited-range YUV has 219 for 256
+        assert difference.max() <= 4  # gray levels; limited-range YUV has 219 for 256
 
 
 def test_probe_describes_the_clip(clip, tmp_path):

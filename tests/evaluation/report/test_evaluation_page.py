@@ -15,22 +15,23 @@ import pytest
 
 from dstadapter_jax import evaluate
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.preprocess import choose_frames, make_views, preprocess
+from dstadapter_jax.data.preprocess import choose_frames, make_views, preprocess, preprocess_config
 from dstadapter_jax.data.video.reader import probe, read_frames
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
 from dstadapter_jax.evaluation.calibration import Calibration
 from dstadapter_jax.evaluation.confusions import confused_pairs, confusion_counts, typical_clip
+from dstadapter_jax.evaluation.report import charts
 from dstadapter_jax.evaluation.report.caveats import caveats
 from dstadapter_jax.evaluation.report.evaluation import Evaluation
 from dstadapter_jax.evaluation.report.provenance import network_facts
-from dstadapter_jax.evaluation.results import LeftOut, SplitResults
+from dstadapter_jax.evaluation.results import EvaluationResult, MissingClips
 from dstadapter_jax.evaluation.scores import Scores
 from dstadapter_jax.evaluation.signers import shared_signers
-from dstadapter_jax.html import charts
 from dstadapter_jax.html.markup import page, section
-from dstadapter_jax.inference.recognizer import Recogniser, draw_model, preprocess_config
+from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.models.config import ModelConfig
-from dstadapter_jax.pretrained.backbone import Backbone
+from dstadapter_jax.pretrained.backbone import BackboneRef
+from dstadapter_jax.pretrained.initialization import init_model
 from tests.conftest import tiny_config
 from tests.helpers.html_page import Page
 from tfds_builders import __main__ as tfds_builders
@@ -43,7 +44,7 @@ HOSTILE = [
 
 
 def results_of(run_dir, split="test"):
-    return SplitResults.load(run_dir / f"scores_{split}.npz")
+    return EvaluationResult.load(run_dir / f"scores_{split}.npz")
 
 
 def rows_of(recordings):
@@ -136,7 +137,7 @@ def test_evaluate_takes_the_views_it_is_told(run_dir, tmp_path, config, recordin
     told = json.loads(capsys.readouterr().out)
     assert told["views"] == "1 crop x 2 clips"
     scores = results_of(tmp_path / "run").scores
-    recogniser, cfg = Recogniser.load(run_dir), preprocess_config(config)
+    recognizer, cfg = Recognizer.load(run_dir), preprocess_config(config)
     dataset = open_dataset(config.data.name, config.data.dir)
     for place in (0, 8):
         example = dataset.source("test")[place]
@@ -146,7 +147,7 @@ def test_evaluate_takes_the_views_it_is_told(run_dir, tmp_path, config, recordin
             indices = choose_frames(len(stored), cfg, "test", clip=clip, num_clips=2)
             frames = np.stack([stored[i] for i in indices])
             views.append(make_views(frames, cfg, "test")[0][2])
-        expected = recogniser.probabilities(np.stack(views)).mean(axis=0)
+        expected = recognizer.probabilities(np.stack(views)).mean(axis=0)
         np.testing.assert_allclose(scores.probabilities[place], expected, atol=1e-5)
     text = Page(tmp_path / "run/report_test.html").text
     assert "1 crop x 2 clips of a video, the reference's is over 3 crops x 1 clip" in text
@@ -194,11 +195,11 @@ def test_the_page_needs_nothing_else_and_shows_the_clips_real_pixels(
     run_dir, recordings, tmp_path, config
 ):
     """Of a model that takes every clip for sign 1."""
-    recogniser = dataclasses.replace(
-        Recogniser.load(run_dir),
+    recognizer = dataclasses.replace(
+        Recognizer.load(run_dir),
         probabilities=lambda clips: np.tile([0.2, 0.7, 0.1], (len(clips), 1)),
     )
-    evaluate.evaluate(recogniser, tmp_path, "test", views=Views(3, 3))
+    evaluate.evaluate(recognizer, tmp_path, "test", views=Views(3, 3))
     page_of_run = Page(tmp_path / "report_test.html")
     page_of_run.check()
     assert {"Signers", "Most confused signs", "All signs", "Calibration", "Clips", "Run"} <= set(
@@ -264,16 +265,16 @@ def hostile_data(recordings, tmp_path_factory):
 def test_names_of_signs_signers_and_clips_are_never_markup(hostile_data, tmp_path):
     config = tiny_config(hostile_data)
     dataset = open_dataset(config.data.name, str(hostile_data))
-    recogniser = Recogniser(
+    recognizer = Recognizer(
         probabilities=lambda clips: np.tile([0.3, 0.5, 0.2], (len(clips), 1)),
-        model=draw_model(ModelConfig(**config.model), seed=0),
+        model=init_model(ModelConfig(**config.model), seed=0),
         label_names=dataset.label_names,
         preprocess=preprocess_config(config),
         config=config.to_dict(),
         step=0,
-        backbone=Backbone(),
+        backbone=BackboneRef(),
     )
-    summary = evaluate.evaluate(recogniser, tmp_path, "test")
+    summary = evaluate.evaluate(recognizer, tmp_path, "test")
     assert summary["shared_signers"] == {"train": [HOSTILE[1]], "validation": [HOSTILE[1]]}
     found = Page(tmp_path / "report_test.html")
     found.check()
@@ -292,10 +293,10 @@ def evaluation_of(data_dir, split, metadata):
     dataset = dataclasses.replace(dataset, metadata=metadata)
     labels = np.array([0, 1])
     scores = Scores(np.eye(3)[labels], labels, np.array(["a", "b"]), np.array(["", ""]))
-    left_out = LeftOut.of(dataset, split)
-    summary = {"num_left_out": len(left_out.ids), "num_clips": 2 + len(left_out.ids)}
-    summary |= {"num_never_published": 4, "shared_signers": shared_signers(dataset, split)}
-    results = SplitResults(scores, left_out, dataset.label_names)
+    left_out = MissingClips.of(dataset, split)
+    summary = {"num_missing": len(left_out.ids), "num_clips": 2 + len(left_out.ids)}
+    summary |= {"num_unavailable": 4, "shared_signers": shared_signers(dataset, split)}
+    results = EvaluationResult(scores, left_out, dataset.label_names)
     return Evaluation(None, dataset, split, REFERENCE_VIEWS, results, summary)
 
 
@@ -340,15 +341,15 @@ def test_a_matrix_of_any_number_of_signs_is_drawn(tmp_path):
 
 
 def test_scores_are_read_as_they_were_written(tmp_path):
-    results = SplitResults(
+    results = EvaluationResult(
         Scores(np.eye(2), np.array([0, 1]), np.array(["ü/a.mp4", "b"]), np.array(["", "手"])),
-        LeftOut(np.array(["c"]), np.array([1]), np.array(["ann"]), not_named=3),
+        MissingClips(np.array(["c"]), np.array([1]), np.array(["ann"]), num_unlisted=3),
         ("one", "zwölf"),
     )
     results.save(tmp_path / "scores.npz")
-    again = SplitResults.load(tmp_path / "scores.npz")
+    again = EvaluationResult.load(tmp_path / "scores.npz")
     assert again.label_names == results.label_names
-    assert again.left_out.not_named == 3
+    assert again.left_out.num_unlisted == 3
     assert again.num_clips == 6
     assert again.metrics()["top1"] == 2 / 6
     for name in ("ids", "labels", "signers", "outcomes"):
@@ -392,5 +393,5 @@ def test_files_that_are_no_scores_are_refused(tmp_path, monkeypatch, changes):
         content = {"text": b"scores", "empty": b"", "cut": path.read_bytes()[:500]}[changes]
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"scores.npz: expected scores of clips, found"):
-        SplitResults.load(path)
+        EvaluationResult.load(path)
     assert not (tmp_path / "owned").exists()

@@ -91,9 +91,9 @@ def _axes(texts: Sequence[str], margin: int, cell: int, side: int) -> Iterator[E
         yield tag("text", text, x=margin - 6, y=along, text_anchor="end")
         yield tag("text", text, transform=f"translate({along} {margin - 6}) rotate(-90)")
     middle = (margin + side) // 2
-    centred = {"text_anchor": "middle", "class_": "axis"}
-    yield tag("text", "taken for", x=middle, y=14, **centred)
-    yield tag("text", "true sign", transform=f"translate(14 {middle}) rotate(-90)", **centred)
+    centerd = {"text_anchor": "middle", "class_": "axis"}
+    yield tag("text", "taken for", x=middle, y=14, **centerd)
+    yield tag("text", "true sign", transform=f"translate(14 {middle}) rotate(-90)", **centerd)
 
 
 def _short(name: str) -> str:
@@ -110,7 +110,7 @@ def _width(text: str) -> int:
 
 
 def reliability(calibration: Calibration) -> ET.Element:
-    """How often labels are right, by how sure the recogniser is of them, and for how many clips."""
+    """How often labels are right, by how sure the recognizer is of them, and for how many clips."""
     most, bottom = calibration.counts.max(), TOP + PLOT
     bins = [
         _bin(place, count, count / most, calibration.confidence[place], calibration.accuracy[place])
@@ -156,9 +156,9 @@ def _scales(bottom: int) -> Iterator[ET.Element]:
         yield tag("text", f"{share:.0%}", x=LEFT - 6, y=y, text_anchor="end")
         yield tag("text", f"{share:.0%}", x=x, y=bottom + 14, text_anchor="middle")
     middle = LEFT + PLOT / 2
-    centred = {"text_anchor": "middle", "class_": "axis"}
-    yield tag("text", "probability of the best label", x=middle, y=bottom + 28, **centred)
+    centerd = {"text_anchor": "middle", "class_": "axis"}
+    yield tag("text", "probability of the best label", x=middle, y=bottom + 28, **centerd)
     turned = f"translate(12 {TOP + PLOT / 2}) rotate(-90)"
-    yield tag("text", "how often it is right", transform=turned, **centred)
+    yield tag("text", "how often it is right", transform=turned, **centerd)
     turned = f"translate(12 {bottom + GAP + BARS / 2}) rotate(-90)"
-    yield tag("text", "clips", transform=turned, **centred)
+    yield tag("text", "clips", transform=turned, **centerd)

@@ -6,11 +6,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Self
 
-import numpy as np
-
-from dstadapter_jax.data.datasets import SPLITS
-from dstadapter_jax.spotting.classifier import SignScorer
-from dstadapter_jax.training.workdir import write_whole
+from dstadapter_jax.data.splits import SPLITS
+from dstadapter_jax.files.atomic import atomic_write
 
 FILE = "stream.json"
 FORMAT_VERSION = 1
@@ -21,13 +18,13 @@ COUNTS = {"shown", "found", "false"}
 
 
 @dataclasses.dataclass(frozen=True)
-class StreamSettings:
+class SpottingSettings:
     """A run's window lengths, and what makes a window a sign.
 
     Attributes:
         window_seconds: Lengths of the windows, rising.
-        weights: Of `SignScorer`, one for each feature of the network.
-        bias: Of `SignScorer`.
+        weights: Of `SignClassifier`, one for each feature of the network.
+        bias: Of `SignClassifier`.
         figures: By split, what was measured: signs `shown`, `found`, and detections that were
             `false`.
     """
@@ -36,11 +33,6 @@ class StreamSettings:
     weights: tuple[float, ...]
     bias: float
     figures: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
-
-    @property
-    def scorer(self) -> SignScorer:
-        """What tells signs from the rest."""
-        return SignScorer(np.array(self.weights), self.bias)
 
     def to_json(self) -> dict[str, Any]:
         """For a file."""
@@ -81,7 +73,7 @@ class StreamSettings:
     def save(self, workdir: pathlib.Path, step: int) -> None:
         """Writes them for a checkpoint of a run."""
         text = json.dumps({"step": step, "settings": self.to_json()})
-        write_whole(workdir / FILE, text + "\n")
+        atomic_write(workdir / FILE, text + "\n")
 
     @classmethod
     def load(cls, workdir: pathlib.Path, step: int, width: int) -> Self:

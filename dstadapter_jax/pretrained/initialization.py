@@ -1,0 +1,42 @@
+"""Models as training starts from them: random weights, then the backbone's."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from dstadapter_jax.files.hashing import file_sha256
+from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.models.dstadapter import DSTAdapter
+from dstadapter_jax.pretrained.backbone import BackboneRef
+from dstadapter_jax.pretrained.formats import resolve_source
+from dstadapter_jax.pretrained.loading import load_weights
+
+logger = logging.getLogger(__name__)
+
+
+def init_model(cfg: ModelConfig, seed: int) -> DSTAdapter:
+    """A model with random weights, drawn by one program: a hundred small ones take longer."""
+
+    def draw() -> DSTAdapter:
+        return DSTAdapter(cfg, rngs=nnx.Rngs(seed))
+
+    graphdef = nnx.graphdef(nnx.eval_shape(draw))
+    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(draw()))())
+
+
+def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, BackboneRef]:
+    """A model as training starts from: drawn from the seed, its backbone loaded."""
+    source, revision = config["pretrained"], config["pretrained_revision"]
+    # Before the model is drawn: a path that is wrong is said at once.
+    path = resolve_source(source, revision or None) if source else None
+    model = init_model(ModelConfig(**config["model"]), config["seed"])
+    if path is None:
+        return model, BackboneRef()
+    loaded = load_weights(model, path, resize_positions=config["resize_positions"])
+    logger.info("backbone %s: %s", source, loaded)
+    if not source.startswith("hf:"):
+        source = str(path.absolute())
+    return model, BackboneRef(source, revision, file_sha256(path))
