@@ -141,8 +141,8 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
             num_unlisted=listing.num_unlisted,
             # These grow while the clips are decoded, and are written after.
             missing=left_out.reasons,
-            missing_labels=left_out.labels,
-            missing_signers=left_out.signers,
+            missing_clip_labels=left_out.labels,
+            missing_clip_signers=left_out.signers,
         )
         return listing.found, left_out
 

@@ -70,10 +70,10 @@ def _regroup(
     regrouped: dict[str, Any] = {
         "signers": {split: [s for s, of in split_of.items() if of == split] for split in SPLITS}
     }
-    for name in ("missing", "missing_labels", "missing_signers"):
+    for name in ("missing", "missing_clip_labels", "missing_clip_signers"):
         regrouped[name] = {split: {} for split in SPLITS}
         for stored, clips in metadata.get(name, {}).items():
-            signer_of = metadata.get("missing_signers", {}).get(stored, {})
+            signer_of = metadata.get("missing_clip_signers", {}).get(stored, {})
             for clip, value in clips.items():
                 regrouped[name][_split(split_of, signer_of.get(clip, ""), where)][clip] = value
     return regrouped

@@ -70,7 +70,7 @@ class Comparison:
             signers=first.signers[orders[0]],
             outcomes=np.stack([first.outcomes[orders[0]], second.outcomes[orders[1]]]),
             label_names=first.label_names,
-            num_unlisted=first.left_out.num_unlisted,
+            num_unlisted=first.missing.num_unlisted,
         )
 
     def right_of_signs(self) -> np.ndarray:
@@ -146,7 +146,7 @@ def _check_same(workdirs: Sequence[pathlib.Path], both: Sequence[EvaluationResul
     for what, first, second in (
         ("signs", a.label_names, b.label_names),
         ("clips", a.scores.ids, b.scores.ids),
-        ("clips that were left out", a.left_out.ids, b.left_out.ids),
+        ("clips that were left out", a.missing.ids, b.missing.ids),
     ):
         for workdir, own, other in zip(workdirs, (first, second), (second, first), strict=True):
             if extra := sorted(set(own) - set(other)):
@@ -154,7 +154,7 @@ def _check_same(workdirs: Sequence[pathlib.Path], both: Sequence[EvaluationResul
                 differing.append(f"{len(extra):,} {what} are in {workdir} alone: {named}")
     if not differing and a.label_names != b.label_names:
         differing = ["their signs are in another order"]
-    if (there := a.left_out.num_unlisted) != (here := b.left_out.num_unlisted):
+    if (there := a.missing.num_unlisted) != (here := b.missing.num_unlisted):
         differing.append(f"of {there:,} and of {here:,} clips more no list has the names")
     if differing:
         raise ValueError(

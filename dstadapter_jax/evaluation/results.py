@@ -44,13 +44,13 @@ class MissingClips:
         """
         reasons, labels, signers = (
             dataset.metadata.get(name, {}).get(split, {})
-            for name in ("missing", "missing_labels", "missing_signers")
+            for name in ("missing", "missing_clip_labels", "missing_clip_signers")
         )
         if reasons.keys() != labels.keys():
             raise ValueError(
-                f"{dataset.builder.data_dir}/metadata.json: missing_labels of {split}: expected"
-                f" the {len(reasons)} clips of `missing`, found {len(labels)}. Build the dataset"
-                " again."
+                f"{dataset.builder.data_dir}/metadata.json: missing_clip_labels of {split}:"
+                f" expected the {len(reasons)} clips of `missing`, found {len(labels)}. Build the"
+                " dataset again."
             )
         return cls(
             ids=np.array(list(labels), np.str_),
@@ -68,52 +68,52 @@ class EvaluationResult:
 
     Attributes:
         scores: Of the former.
-        left_out: The latter.
+        missing: The latter.
         label_names: By label id.
     """
 
     scores: Scores
-    left_out: MissingClips
+    missing: MissingClips
     label_names: tuple[str, ...]
 
     @functools.cached_property
     def ids(self) -> np.ndarray:
         """Names, `(clips,)`."""
-        return np.concatenate([self.scores.ids, self.left_out.ids])
+        return np.concatenate([self.scores.ids, self.missing.ids])
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
         """True ids, `(clips,)`."""
-        return np.concatenate([self.scores.labels, self.left_out.labels])
+        return np.concatenate([self.scores.labels, self.missing.labels])
 
     @functools.cached_property
     def signers(self) -> np.ndarray:
         """Who signs, '' where unknown, `(clips,)`."""
-        return np.concatenate([self.scores.signers, self.left_out.signers])
+        return np.concatenate([self.scores.signers, self.missing.signers])
 
     @functools.cached_property
     def outcomes(self) -> np.ndarray:
         """As `Scores.outcomes`, `(clips,)`."""
-        wrong = np.full(len(self.left_out.ids), MISS)
+        wrong = np.full(len(self.missing.ids), MISS)
         return np.concatenate([self.scores.outcomes, wrong])
 
     @property
     def num_clips(self) -> int:
         """All that count, those that no list names included."""
-        return len(self.labels) + self.left_out.num_unlisted
+        return len(self.labels) + self.missing.num_unlisted
 
     def metrics(self) -> dict[str, float]:
         """As `Scores.metrics`."""
-        return self.scores.metrics(self.left_out.labels, self.left_out.num_unlisted)
+        return self.scores.metrics(self.missing.labels, self.missing.num_unlisted)
 
     def save(self, path: pathlib.Path) -> None:
         """Writes an npz file: the fields of `Scores` and of `MissingClips`, and `label_names`."""
-        left_out = dataclasses.asdict(self.left_out).items()
+        left_out = dataclasses.asdict(self.missing).items()
         archive = io.BytesIO()
         np.savez(
             archive,
             **dataclasses.asdict(self.scores),
-            **{f"left_out_{name}": values for name, values in left_out},
+            **{f"missing_{name}": values for name, values in left_out},
             label_names=np.array(self.label_names, np.str_),
         )
         atomic_write(path, archive.getvalue())
@@ -135,16 +135,16 @@ class EvaluationResult:
                 " -m dstadapter_jax.evaluate --workdir RUN --split SPLIT` writes them."
             ) from error
         scores = Scores(*(arrays[field.name] for field in dataclasses.fields(Scores)))
-        ids, labels, signers = (arrays[f"left_out_{name}"] for name in CLIP_FIELDS)
-        left_out = MissingClips(ids, labels, signers, int(arrays["left_out_not_named"]))
+        ids, labels, signers = (arrays[f"missing_{name}"] for name in CLIP_FIELDS)
+        left_out = MissingClips(ids, labels, signers, int(arrays["missing_num_unlisted"]))
         return cls(scores, left_out, tuple(arrays["label_names"].tolist()))
 
 
 def _check(arrays: dict[str, np.ndarray]) -> None:
     clips, classes = arrays["probabilities"].shape
     for name, kinds in CLIP_FIELDS.items():
-        scored, left_out = arrays[name], arrays[f"left_out_{name}"]
-        if scored.shape != (clips,) or left_out.shape != arrays["left_out_ids"].shape:
+        scored, left_out = arrays[name], arrays[f"missing_{name}"]
+        if scored.shape != (clips,) or left_out.shape != arrays["missing_ids"].shape:
             raise ValueError(f"{name} of another number of clips than {clips}")
         if scored.dtype.kind not in kinds or left_out.dtype.kind not in kinds:
             raise ValueError(f"{name} of type {scored.dtype}")
@@ -152,5 +152,5 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
         raise ValueError(f"{arrays['label_names'].shape} label names for {classes} classes")
     if not np.isin([*arrays["labels"], *arrays["missing_labels"]], range(classes)).all():
         raise ValueError("labels without a name")
-    if int(arrays["left_out_not_named"]) < 0:
+    if int(arrays["missing_num_unlisted"]) < 0:
         raise ValueError("a number of clips below 0")

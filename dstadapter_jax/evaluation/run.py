@@ -103,7 +103,7 @@ def _summary(
 def _intervals(results: EvaluationResult) -> dict[str, Any]:
     """Lower and upper ends by figure; None where there is no telling."""
     clips = results.labels, results.outcomes, len(results.label_names)
-    num_unlisted = results.left_out.num_unlisted
+    num_unlisted = results.missing.num_unlisted
     return {
         "level": bootstrap.LEVEL,
         "method": bootstrap.METHOD,

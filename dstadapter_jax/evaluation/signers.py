@@ -43,7 +43,7 @@ def signer_accuracies(results: EvaluationResult) -> dict[str, SignerAccuracy]:
         str(name): SignerAccuracy(int(of), int(ok))
         for name, of, ok in zip(names, clips, right, strict=True)
     }
-    if num_unlisted := results.left_out.num_unlisted:
+    if num_unlisted := results.missing.num_unlisted:
         unknown = every.get("", SignerAccuracy(0, 0))
         every[""] = SignerAccuracy(unknown.num_clips + num_unlisted, unknown.num_right)
     return dict(sorted(every.items(), key=lambda item: (item[0] == "", item[1].top1)))

@@ -104,7 +104,7 @@ CHILD = """
 import json, sys
 import jax
 from dstadapter_jax.benchmark import program
-from dstadapter_jax.model import ModelConfig
+from dstadapter_jax.models.config import ModelConfig
 changes = json.loads(sys.argv[1])
 program.MODELS["vit_b16"] = lambda n, **rest: ModelConfig(**changes | rest)
 for fsdp in (1, 8):

@@ -154,8 +154,8 @@ def test_a_folder_that_is_no_workdir(command, tmp_path):
 
 def test_too_little_memory_on_the_device_is_told_with_what_to_do():
     too_much = (
-        "from dstadapter_jax.cli.main import main_with_messages; import jax.numpy as jnp;"
-        "raise SystemExit(main_with_messages(lambda _: jnp.zeros(2**50)))"
+        "from dstadapter_jax.cli.main import run_cli; import jax.numpy as jnp;"
+        "raise SystemExit(run_cli(lambda _: jnp.zeros(2**50)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", too_much], capture_output=True, text=True, check=False, cwd=ROOT
@@ -168,9 +168,9 @@ def test_too_little_memory_on_the_device_is_told_with_what_to_do():
 def test_what_another_user_does_not_allow_is_told_with_what_to_do():
     # Root may do everything: so, of another user's file, what the system would say.
     refused = (
-        "from dstadapter_jax.cli.main import main_with_messages\n"
+        "from dstadapter_jax.cli.main import run_cli\n"
         "def main(_): raise PermissionError(13, 'Permission denied', 'run/tensorboard/events')\n"
-        "raise SystemExit(main_with_messages(main))"
+        "raise SystemExit(run_cli(main))"
     )
     result = subprocess.run(
         [sys.executable, "-c", refused], capture_output=True, text=True, check=False, cwd=ROOT
@@ -241,13 +241,13 @@ def test_on_a_terminal_it_shows_progress_and_stops_when_asked(
 SIGNALLED_TWICE = """
 import os, runpy, signal, sys
 import orbax.checkpoint as ocp
-from dstadapter_jax.run import Run
-update, signum = Run.update, signal.Signals[sys.argv.pop(1)]
+from dstadapter_jax.training.trainer import Trainer
+update, signum = Trainer.update, signal.Signals[sys.argv.pop(1)]
 def updated(run):
     update(run)
     if run.step == 2:
         os.kill(os.getpid(), signum)
-Run.update = updated
+Trainer.update = updated
 ocp.CheckpointManager.close = lambda manager: os.kill(os.getpid(), signum)
 runpy.run_path("launch.py", run_name="__main__")
 """
@@ -275,7 +275,7 @@ def test_a_second_signal_while_the_last_save_is_written_is_no_success(
 # Both come before Python runs a handler.
 SIGNALLED_AT_ONCE = """
 import signal, sys
-from dstadapter_jax.interruption import StopRequest
+from dstadapter_jax.parallel.signals import StopRequest
 with StopRequest() as stop:
     both = [signal.Signals[name] for name in sys.argv[1:]]
     signal.pthread_sigmask(signal.SIG_BLOCK, both)

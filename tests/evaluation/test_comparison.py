@@ -106,7 +106,7 @@ def test_other_views_are_told(tmp_path, runs):
         ({"label_names": ("wave", "give", "take")}, r"1 signs are in .*before alone: <b>give</b>"),
         ({"label_names": (NAMES[1], NAMES[0], NAMES[2])}, "their signs are in another order"),
         (
-            {"left_out": MissingClips(np.array(["x"]), np.array([2]), np.array([""]))},
+            {"missing": MissingClips(np.array(["x"]), np.array([2]), np.array([""]))},
             r"left out are in .*before alone: lost.mp4; .* left out are in .*other alone: x\.",
         ),
     ],
@@ -120,13 +120,11 @@ def test_runs_on_other_clips_are_refused_and_the_clips_named(tmp_path, runs, cha
 
 def test_clips_that_no_list_names_count_as_wrong_of_both(tmp_path):
     lost = MissingClips(np.array([], str), np.array([], int), np.array([], str), num_unlisted=10)
-    runs = [
-        write_run(tmp_path / name, taken, left_out=lost) for name, taken in (("a", A), ("b", B))
-    ]
+    runs = [write_run(tmp_path / name, taken, missing=lost) for name, taken in (("a", A), ("b", B))]
     told = evaluate.compare(*runs, "test")
     assert told["num_clips"] == 20
     assert (told["a"]["top1"], told["b"]["top1"]) == (6 / 20, 8 / 20)
-    other = write_run(tmp_path / "other", B, left_out=dataclasses.replace(lost, num_unlisted=9))
+    other = write_run(tmp_path / "other", B, missing=dataclasses.replace(lost, num_unlisted=9))
     with pytest.raises(ValueError, match="of 10 and of 9 clips more no list has the names"):
         evaluate.compare(runs[0], other, "test")
 

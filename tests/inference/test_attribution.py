@@ -8,7 +8,14 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from test_model import (
+
+from dstadapter_jax.data.datasets import open_dataset
+from dstadapter_jax.data.loader import example_views
+from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.inference.attribution import explain
+from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.pretrained.loading import load_weights
+from tests.models.test_dstadapter import (
     adapted,
     attention,
     blank_model,
@@ -20,13 +27,6 @@ from test_model import (
     sigmoid,
     small_config,
 )
-
-from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import example_views
-from dstadapter_jax.data.preprocess import normalize
-from dstadapter_jax.inference.attribution import explain
-from dstadapter_jax.inference.recognizer import Recognizer
-from dstadapter_jax.pretrained.loading import load_weights
 
 STEP = 1e-30  # along the imaginary axis, where differences cost no digits
 

@@ -159,9 +159,9 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
 # Launches with what follows on a machine whose disk gives other bytes than were written.
 ON_A_BAD_DISK = """
 import runpy
-from dstadapter_jax import checkpoint
-sums = checkpoint.checksum_arrays
-checkpoint.checksum_arrays = lambda tree: {name: ~crc for name, crc in sums(tree).items()}
+from dstadapter_jax.checkpoints import manager
+sums = manager.checksum_arrays
+manager.checksum_arrays = lambda tree: {name: ~crc for name, crc in sums(tree).items()}
 runpy.run_path("launch.py", run_name="__main__")
 """
 
@@ -230,12 +230,12 @@ def test_a_port_that_another_program_has_is_named(host, shared):
 def test_what_a_dead_process_broke_off_is_told_with_what_to_do(kind):
     broken_off = f"""
 import jax
-from dstadapter_jax.cli.main import main_with_messages
-from dstadapter_jax.parallel.hosts import join_hosts
+from dstadapter_jax.cli.main import run_cli
+from dstadapter_jax.parallel.hosts import initialize_distributed
 def main(_):
-    join_hosts("localhost:{free_port()}", 1, 0)
+    initialize_distributed("localhost:{free_port()}", 1, 0)
     raise {kind}("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
-main_with_messages(main)
+run_cli(main)
 """
     status, _, err = end(start([sys.executable, "-c", broken_off], 1), 60)
     assert status == 1
@@ -244,9 +244,9 @@ main_with_messages(main)
 
 @pytest.mark.parametrize("process", [0, 1])
 def test_processes_that_never_come_are_told_of(process):
-    few_seconds = "from dstadapter_jax.parallel import hosts; hosts.JOIN_SECONDS = 2;"
-    few_seconds += "distributed.SILENCE_SECONDS = 1;"
-    join = f"distributed.join_hosts('localhost:{free_port()}', 2, {process})"
+    few_seconds = "from dstadapter_jax.parallel import hosts; hosts.INIT_TIMEOUT_S = 2;"
+    few_seconds += "hosts.HEARTBEAT_TIMEOUT_S = 1;"
+    join = f"hosts.initialize_distributed('localhost:{free_port()}', 2, {process})"
     status, _, err = end(start([sys.executable, "-c", few_seconds + join], 1), 60)
     assert status == 1
     assert "waiting for the run's other processes to start" in err

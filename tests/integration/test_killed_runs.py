@@ -12,12 +12,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import pytest
-from test_run_log import scalars
-from test_train import log_of, trainable_of
 
 from configs import demo
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.demo.__main__ import make_data
+from tests.training.test_logging import scalars
+from tests.training.test_loop import log_of, trainable_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS, STEPS_PER_EPOCH = 6, 18

@@ -23,12 +23,12 @@ import json, pathlib, sys
 import jax, numpy as np
 from jax.extend.backend import clear_backends
 from ml_collections import ConfigDict
-from dstadapter_jax.run import Run
+from dstadapter_jax.training.trainer import Trainer
 for line in sys.stdin:
     case = json.loads(line)
     clear_backends()
     jax.config.update("jax_num_cpu_devices", case["devices"])
-    run = Run(ConfigDict(case["config"]), pathlib.Path("none"))
+    run = Trainer(ConfigDict(case["config"]), pathlib.Path("none"))
     for _ in range(3):
         run.update()
     run.batches.close()

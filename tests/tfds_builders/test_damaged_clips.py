@@ -147,9 +147,9 @@ def test_metadata_tells_reasons_of_both_kinds(tmp_path):
     stored = json.loads(path.read_text())
     assert stored["missing"]["train"]["001_001_002"] == "no such file"
     assert stored["missing"]["train"]["002_001_001"].startswith("is not a video")
-    labels = stored["missing_labels"]["train"]
+    labels = stored["missing_clip_labels"]["train"]
     assert (labels["001_001_002"], labels["002_001_001"]) == ("Opaco (Opaque)", "Rojo (Red)")
-    signers = stored["missing_signers"]["train"]
+    signers = stored["missing_clip_signers"]["train"]
     assert (signers["001_001_002"], signers["002_001_001"]) == ("001", "001")
     assert stored["missing"]["train"].keys() == labels.keys() == signers.keys()
     assert len(labels) == 2560 - 1

@@ -96,7 +96,7 @@ def test_they_count_for_their_signer_and_in_every_interval(data_dir, tmp_path):
     # Of six drawn with a chance of 2/6 each, at most this many are right but for 2.5 %.
     assert result["intervals"]["over_clips"]["top1"] == pytest.approx((0, 4 / 6))
     results = EvaluationResult.load(tmp_path / "scores_test.npz")
-    assert results.left_out.ids.tolist() == ["signer6_sample1", "signer6_sample6"]
+    assert results.missing.ids.tolist() == ["signer6_sample1", "signer6_sample6"]
     assert results.ids.tolist() == [f"signer6_sample{i}" for i in (2, 3, 4, 5, 1, 6)]
     assert results.metrics() == {key: result[key] for key in results.metrics()}
     page = (tmp_path / "report_test.html").read_text()
@@ -134,7 +134,7 @@ def test_a_dataset_that_does_not_tell_the_labels_is_refused(data_dir, tmp_path):
     path = data_dir / "autsl/rgb/1.0.0/metadata.json"
     written = path.read_text()
     metadata = json.loads(written)
-    del metadata["missing_labels"]
+    del metadata["missing_clip_labels"]
     path.write_text(json.dumps(metadata))
     try:
         with pytest.raises(ValueError, match="expected the 2 clips of `missing`, found 0"):

@@ -20,6 +20,7 @@ from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.data.signer_folds import all_signers, leave_one_out
 from dstadapter_jax.evaluation.results import MissingClips
 from dstadapter_jax.parallel.signals import Interrupted
+from dstadapter_jax.training import cross_validation
 from dstadapter_jax.training.resume import check_same_run
 from dstadapter_jax.training.trainer import Trainer
 from tests.conftest import tiny_config
@@ -103,7 +104,7 @@ def test_datasets_that_do_not_tell_every_signer_are_refused(autsl, tmp_path):
     path = tmp_path / "copy/autsl/rgb/1.0.0/metadata.json"
     metadata = json.loads(path.read_text())
     for changed in (
-        {name: value for name, value in metadata.items() if name != "missing_signers"},
+        {name: value for name, value in metadata.items() if name != "missing_clip_signers"},
         metadata | {"num_unlisted": {"test": 1}},
     ):
         path.write_text(json.dumps(changed))
@@ -131,7 +132,7 @@ def test_a_dataset_without_signers_has_none_to_leave_out(tmp_path, config):
     assert tfds_builders.main(["recordings/frames", *arguments]) == 0
     config.data.dir = str(tmp_path / "out")
     with pytest.raises(ValueError, match=r"needs at least 3, .* and test on, found none"):
-        command.train_all(config, tmp_path / "runs")
+        cross_validation.cross_validate(config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -187,12 +188,14 @@ def test_it_goes_on_where_it_was_stopped_and_tells_all(short_config, tmp_path, m
 
     monkeypatch.setattr(Trainer, "update", updated)
     with pytest.raises(Interrupted, match="after step 1"):
-        command.train_all(short_config, workdir)
+        cross_validation.cross_validate(short_config, workdir)
     by_then = json.loads((workdir / "leave_one_signer_out.json").read_text())
     assert list(by_then["signers"]) == ["../ann"]
     page = Page(workdir / "leave_one_signer_out.html")
     assert "2 signers are still to be trained for" in page.text
-    folders = {name: workdir / command.fold_name(name) for name in ("../ann", "ben <b>", "cem")}
+    folders = {
+        name: workdir / cross_validation.fold_name(name) for name in ("../ann", "ben <b>", "cem")
+    }
     assert folders["../ann"] == workdir / "signer_..%2Fann"
     before = files_of(folders["../ann"])
 
@@ -225,11 +228,11 @@ def test_it_goes_on_where_it_was_stopped_and_tells_all(short_config, tmp_path, m
     assert "leave-one-signer-out: ben <b> test, cem validation, all others train" in report.text
 
     # A third time nothing is left to do; another run isn't taken for this one.
-    assert command.train_all(short_config, workdir) == told
+    assert cross_validation.cross_validate(short_config, workdir) == told
     assert len(trained) == 6
     short_config.optimizer.learning_rate = 0.5
     with pytest.raises(ValueError, match=r"holds another run, with optimizer.learning_rate"):
-        command.train_all(short_config, workdir)
+        cross_validation.cross_validate(short_config, workdir)
 
     # A signer's workdir is any run's: it is evaluated on its own test.
     assert evaluate.main(["--workdir", str(folders["cem"])]) == 0
@@ -239,21 +242,21 @@ def test_it_goes_on_where_it_was_stopped_and_tells_all(short_config, tmp_path, m
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_as_if_never_killed(short_config, tmp_path):
-    expected = command.train_all(short_config, tmp_path / "unbroken")
+    expected = cross_validation.cross_validate(short_config, tmp_path / "unbroken")
     workdir = tmp_path / "runs"
     arguments = ["--config", write_config(short_config, tmp_path), "--workdir", str(workdir)]
     child = subprocess.Popen(
         [sys.executable, "-m", "dstadapter_jax.leave_one_signer_out", *arguments], cwd=ROOT
     )
     until = time.monotonic() + 300
-    second = workdir / command.fold_name("ben <b>")
+    second = workdir / cross_validation.fold_name("ben <b>")
     while not list(second.glob("checkpoints/*/metadata")):
         assert child.poll() is None
         assert time.monotonic() < until
         time.sleep(0.02)
     child.kill()
     child.wait()
-    first = files_of(workdir / command.fold_name("../ann"))
+    first = files_of(workdir / cross_validation.fold_name("../ann"))
     result = subprocess.run(
         [sys.executable, "-m", "dstadapter_jax.leave_one_signer_out", *arguments],
         capture_output=True,
@@ -263,7 +266,7 @@ def test_killed_and_started_again_it_ends_as_if_never_killed(short_config, tmp_p
     )
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == expected
-    assert files_of(workdir / command.fold_name("../ann")) == first
+    assert files_of(workdir / cross_validation.fold_name("../ann")) == first
     assert "signer 1 of 3" not in result.stderr
     assert "signer 2 of 3: ben <b>" in result.stderr
 
@@ -272,13 +275,13 @@ def test_what_does_not_belong_there_is_refused(short_config, data_dir, tmp_path)
     record = tmp_path / "leave_one_signer_out.json"
     record.write_text("[]")
     with pytest.raises(ValueError, match=r"out.json: signers: expected \['../ann', .* found None"):
-        command.train_all(short_config, tmp_path)
+        cross_validation.cross_validate(short_config, tmp_path)
     record.write_text("{")
     with pytest.raises(ValueError, match=r"out.json: can't be read"):
-        command.train_all(short_config, tmp_path)
+        cross_validation.cross_validate(short_config, tmp_path)
     short_config.data.test_signer = "cem"
     with pytest.raises(ValueError, match="expected empty, since each signer is left out in turn"):
-        command.train_all(short_config, tmp_path)
+        cross_validation.cross_validate(short_config, tmp_path)
 
 
 def test_runs_from_before_there_was_such_a_field_go_on(config, tmp_path):
@@ -292,7 +295,7 @@ def test_runs_from_before_there_was_such_a_field_go_on(config, tmp_path):
 
 def test_names_of_folders_are_short_and_of_one_signer_each():
     signers = ["a/b", "a%2Fb", "..", "", "a b", "Ё" * 300, "Ё" * 299 + "Ж", "x" * 201, "con\0"]
-    names = [command.fold_name(signer) for signer in signers]
+    names = [cross_validation.fold_name(signer) for signer in signers]
     assert len(set(names)) == len(names)
     for name in names:
         assert len(name) < 255

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from test_browse import SCALE, pixels_of, strip_rows
 
 from dstadapter_jax import predict
 from dstadapter_jax.data.preprocess import make_views
 from dstadapter_jax.data.video.reader import read_frames
+from dstadapter_jax.inference import ranking
 from dstadapter_jax.inference.attribution import Attribution
 from dstadapter_jax.inference.ranking import rank_labels, read_clip
 from dstadapter_jax.inference.recognizer import Recognizer
@@ -19,6 +19,7 @@ from dstadapter_jax.visualization.explanation_sheet import (
     explain_best,
 )
 from dstadapter_jax.visualization.heatmap import overlay_heatmap
+from tests.visualization.test_contact_sheet import SCALE, pixels_of, strip_rows
 
 
 def made_up(layers=2, **changes):
@@ -70,7 +71,7 @@ def test_explains_the_best_label_in_the_middle_crop_of_the_very_frames(run_dir, 
     recognizer, video = Recognizer.load(run_dir), str(recordings / "s0_l1_t0.mp4")
     clip = read_clip(recognizer, video)
     predictions = rank_labels(recognizer, clip)
-    assert predictions == predict.predict(recognizer, video)
+    assert predictions == ranking.predict(recognizer, video)
     explanation = explain_best(recognizer, video, clip, predictions)
     frames = read_frames(video, clip.indices.tolist())
     views, _ = make_views(frames, recognizer.preprocess, "test")

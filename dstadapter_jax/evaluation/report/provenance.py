@@ -93,7 +93,7 @@ def of_clips(evaluation: Evaluation) -> ET.Element:
     ]
     about = "The fingerprint is the SHA-256 of the names of the clips scored, sorted, a line each:"
     about += " who has the same one has scored the same clips."
-    names = [[tag("code", str(name))] for name in results.left_out.ids]
+    names = [[tag("code", str(name))] for name in results.missing.ids]
     rows = cut_table(["clip"], names, whole="the dataset's metadata.json")
     left_out = [details(f"Clips left out, counted as wrong: {len(names):,}", *rows)]
     return section(

@@ -349,7 +349,7 @@ def test_scores_are_read_as_they_were_written(tmp_path):
     results.save(tmp_path / "scores.npz")
     again = EvaluationResult.load(tmp_path / "scores.npz")
     assert again.label_names == results.label_names
-    assert again.left_out.num_unlisted == 3
+    assert again.missing.num_unlisted == 3
     assert again.num_clips == 6
     assert again.metrics()["top1"] == 2 / 6
     for name in ("ids", "labels", "signers", "outcomes"):
@@ -371,8 +371,8 @@ class Evil:
         {"signers": np.array([1, 2])},
         {"label_names": np.array(["one"])},
         {"probabilities": np.zeros(3)},
-        {"left_out_not_named": np.array(-1)},
-        {"left_out_not_named": np.array([1, 2])},
+        {"missing_num_unlisted": np.array(-1)},
+        {"missing_num_unlisted": np.array([1, 2])},
         {"ids": np.array([Evil(), Evil()], object)},
         "text",
         "empty",
@@ -384,8 +384,8 @@ def test_files_that_are_no_scores_are_refused(tmp_path, monkeypatch, changes):
     path = tmp_path / "scores.npz"
     arrays = {"probabilities": np.eye(2), "labels": np.arange(2), "ids": np.array(["a", "b"])}
     arrays |= {"signers": np.array(["", ""]), "label_names": np.array(["one", "two"])}
-    arrays |= {f"left_out_{name}": arrays[name][:0] for name in ("ids", "labels", "signers")}
-    arrays |= {"left_out_not_named": np.array(0)}
+    arrays |= {f"missing_{name}": arrays[name][:0] for name in ("ids", "labels", "signers")}
+    arrays |= {"missing_num_unlisted": np.array(0)}
     if isinstance(changes, dict):
         arrays |= changes
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
