@@ -49,7 +49,7 @@ FPS = 25
 
 
 def noise_frames(count: int, height: int = 48, width: int = 64) -> np.ndarray:
-    shape = (count_detections, height, width, 3)
+    shape = (count, height, width, 3)
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
