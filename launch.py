@@ -1,25 +1,25 @@
-"""Trains a recognizer and evaluates it.
+"""Train and evaluate a sign recognizer.
 
     python launch.py --config configs/NAME.py --workdir DIR [--config.field=value …]
 
-On many hosts, one process each or one for each GPU, with DIR on a disk that all share: SLURM, Open
-MPI, Kubernetes and TPU pods tell the processes of each other; elsewhere say on each of them
---coordinator HOST:PORT (of process 0, any free port) --num_processes N --process_id I.
+Resumes if DIR holds a checkpoint of this run. The last line on stdout is one JSON object, the
+result on the test split; logs and progress go to stderr.
 
-Goes on from DIR if it holds a checkpoint of this run. The last line on stdout is one JSON object,
-the result on the test split; logs and progress go to stderr.
+On many hosts run one process each, or one per GPU, with DIR on a shared disk. SLURM, Open MPI,
+Kubernetes and TPU pods connect the processes by themselves; elsewhere pass to each of them
+--coordinator HOST:PORT (of process 0, any free port) --num_processes N --process_id I.
 """
 
 import json
-import os
 import signal
 import sys
-from types import FrameType
+
+from dstadapter_jax.cli.main import run_cli
+from dstadapter_jax.parallel.signals import STOP_SIGNALS, exit_without_saving
 
 
 def main(argv: list[str]) -> int:
-    """The command; see the module's docstring."""
-    # Here, since they take seconds in which Ctrl-C is to be answered, too.
+    """Run the command with these arguments and return its exit status."""
     from absl import flags
 
     from dstadapter_jax.cli.config_flags import define_config_flags, parse_config_flags
@@ -31,30 +31,22 @@ def main(argv: list[str]) -> int:
     values = define_config_flags(argv)
     flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.", values)
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.", values)
-    flags.DEFINE_integer("num_processes", None, "Processes of the run.", 1, flag_values=values)
-    flags.DEFINE_integer("process_id", None, "Of this process, from 0.", 0, flag_values=values)
-    config = parse_config_flags(values, argv, "workdir", __doc__)
+    flags.DEFINE_integer("num_processes", None, "Number of processes.", 1, flag_values=values)
+    flags.DEFINE_integer("process_id", None, "Index of this process.", 0, flag_values=values)
+    config = parse_config_flags(values, argv, "workdir", str(__doc__))
     workdir = workdir_path(values.workdir)
     initialize_distributed(values.coordinator, values.num_processes, values.process_id)
     try:
         result = train_and_evaluate(config, workdir)
     except Interrupted as interrupted:
-        print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
+        print(f"{interrupted}; the same command resumes the run", file=sys.stderr)
         return interrupted.status
     if is_primary():
         print(json.dumps(result))
     return 0
 
 
-def _leave(signum: int, _: FrameType | None) -> None:
-    """Before training and after it nothing is to be saved; statuses as those of `Interrupted`."""
-    os.write(2, b"stopped with nothing to save; the same command starts it again\n")
-    os._exit(0 if signum == signal.SIGTERM else 130)
-
-
 if __name__ == "__main__":
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _leave)
-    from dstadapter_jax.cli.main import run_cli
-
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, exit_without_saving)
     sys.exit(run_cli(main))

@@ -1,6 +1,6 @@
-"""A checkpoint that is written again: the old one stays on the disk until the new one is whole.
+"""Overwriting a checkpoint: the old one stays on disk until the new one is complete.
 
-Meanwhile it is `STEP.superseded`, a name that Orbax passes over.
+Meanwhile the old one is named `STEP.superseded`, which Orbax ignores.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ SUFFIX = ".superseded"
 
 @contextmanager
 def overwriting(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
-    """Around what saves a step again: hides the old one, and waits until the new one is whole."""
+    """Hide the old checkpoint of a step, and wait until the block's new one is complete."""
     folder = pathlib.Path(manager.directory)
     manager.wait_until_finished()
     if is_primary():
@@ -32,9 +32,9 @@ def overwriting(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
 
 
 def recover(folder: pathlib.Path) -> None:
-    """Removes an old checkpoint where the new one is whole, and puts it back where there is none.
+    """Remove a superseded checkpoint whose successor is complete; otherwise restore its name.
 
-    Orbax gives a checkpoint its name when it is whole. Of many processes the first does it.
+    Orbax names a checkpoint once it is complete. Only the primary process acts.
     """
     for old in folder.glob(f"*{SUFFIX}") if is_primary() else ():
         new = old.with_suffix("")

@@ -1,4 +1,4 @@
-"""The flags --config FILE --config.field=value."""
+"""The flags `--config FILE --config.field=value`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,25 +8,25 @@ from ml_collections import ConfigDict, config_flags
 
 
 def define_config_flags(argv: Sequence[str]) -> flags.FlagValues:
-    """Flags of a command with `--config FILE [--config.field=value …]`, for it to add its own."""
+    """Define `--config FILE [--config.field=value …]`; a command adds its own flags."""
     values = flags.FlagValues()
-    # Which fields there are flags for is found in the arguments themselves.
+    # The arguments themselves determine which fields get a flag.
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=[sys.argv[0], *argv])
     return values
 
 
 def parse_config_flags(
-    values: flags.FlagValues, argv: Sequence[str], needed: str, usage: str
+    values: flags.FlagValues, argv: Sequence[str], required: str, usage: str
 ) -> ConfigDict:
-    """Parses a command's flags, as absl does, and returns the config.
+    """Parse a command's flags as absl does and return the config.
 
-    Wrong use ends the process with `usage` and status 2, as argparse does it; `--help` with 0.
+    Wrong use ends the process with `usage` and status 2, as with argparse; `--help` with 0.
 
     Args:
-        values: Of `define_config_flags`; holds the command's other flags afterwards.
-        argv: The arguments.
-        needed: Name of the flag that is needed besides `--config`.
-        usage: What is printed.
+        values: Flags from `define_config_flags` and the command's own; filled in.
+        argv: Command-line arguments.
+        required: Name of the flag that is required besides `--config`.
+        usage: Text to print on wrong use.
     """
     if "--help" in argv or "-h" in argv:
         print(usage)
@@ -35,10 +35,10 @@ def parse_config_flags(
         unknown = values([sys.argv[0], *argv])[1:]
         if unknown:
             raise flags.Error(f"unexpected {' '.join(unknown)}; values go as --flag=value")
-        if values["config"].value is None or values[needed].value is None:
-            raise flags.Error(f"both --config and --{needed} are needed")
-        return values["config"].value.lock()  # a config file that can't be read raises when used
+        if values["config"].value is None or values[required].value is None:
+            raise flags.Error(f"both --config and --{required} are needed")
+        return values["config"].value.lock()  # a config file that can't be read raises here
     except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
-        # A missing config file, a field that doesn't exist, a value of another type.
+        # A missing config file, an unknown field, or a value of another type.
         print(f"error: {error}\n\n{usage}", file=sys.stderr)
         sys.exit(2)

@@ -1,83 +1,101 @@
-"""What every command shares: logs to stderr, errors as one message instead of a stack trace."""
+"""Entry point of every command: logs to stderr, errors as one message instead of a stack trace."""
 
 import logging
 import os
 import pathlib
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
 
-import jax
-
-from dstadapter_jax.parallel.hosts import RESTART_HINT, is_jax_runtime_error
-
 OUT_OF_MEMORY_HINT = (
     "The device has too little memory. Training needs less, with the same result, with a smaller"
-    " config.batch_size and as many times larger a config.gradient_accumulation_steps, and with"
-    " --config.model.remat=full; or else end what works there besides."
+    " config.batch_size and a config.gradient_accumulation_steps that is larger by the same factor,"
+    " or with --config.model.remat=full. Or end other programs on the device."
 )
-PERMISSION_HINT = "Have its owner allow it, chmod -R g+rwX, or use another folder."
+PERMISSION_HINT = "Let its owner grant access (chmod -R g+rwX), or use another folder."
 
 
 def enable_compilation_cache() -> None:
-    """Lets a second start take its compiled programs from the disk, unless the user said where.
+    """Keep compiled programs on disk for the next start, unless the user configured a place.
 
-    JAX looks for them by the program, its version and the device, so that none is ever used for
-    another.
+    JAX identifies them by program, version and device.
     """
+    import jax
+
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         try:
             caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        except RuntimeError:  # a user without a home: nothing is kept
+        except RuntimeError:  # a user without a home directory
             return
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(caches, "dstadapter_jax")))
 
 
 def run_cli(main: Callable[[list[str]], int]) -> int:
-    """Runs a command on the process's arguments and returns its exit status.
+    """Run a command on the process's arguments and return its exit status.
 
-    Errors that users can mend are `ValueError` and `OSError` throughout the project: they end in
-    one message and status 1. Anything else is a defect of ours and keeps its stack trace.
+    Errors that users can fix are `ValueError` or `OSError` and end in one message and status 1. Any
+    other exception is a bug and keeps its stack trace. `main` imports what is heavy itself, so that
+    Ctrl-C during these seconds ends without a stack trace, too.
     """
-    # Libraries have set up logging of their own while they were imported: force ours.
-    logging.basicConfig(
-        stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
-    )
-    # Orbax warns of every checkpoint without metrics, and logs the stack of what it then raises.
-    for loud in ("absl", "asyncio"):
-        logging.getLogger(loud).setLevel(logging.CRITICAL)
-    for ours in ("dstadapter_jax", "tfds_builders"):
-        logging.getLogger(ours).setLevel(logging.INFO)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    enable_compilation_cache()
+    _configure_logging()
     try:
+        enable_compilation_cache()
         return main(sys.argv[1:])
     except Exception as error:
-        of_memory = "RESOURCE_EXHAUSTED" in str(error)
-        if is_jax_runtime_error(error) and (of_memory or jax.distributed.is_initialized()):
-            advice = OUT_OF_MEMORY_HINT if of_memory else RESTART_HINT
-            return _failed(f"error: {str(error).splitlines()[0]}\n{advice}")
-        if isinstance(error, PermissionError) and error.filename:
-            return _failed(f"error: {error.filename}: {error.strerror}. {PERMISSION_HINT}")
-        if isinstance(error, ValueError | OSError):
-            return _failed(f"error: {error}")
-        if not jax.distributed.is_initialized():
+        message = _message(error)
+        if message is None and not _is_distributed():
             raise
-        return _failed(traceback.format_exc())
+        return _fail(message or traceback.format_exc())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
-        # At once: threads of JAX's and Grain's, broken off in the middle, may crash on the way out.
+        # Without cleanup: interrupted threads of JAX and Grain may crash on the way out.
         os._exit(130)
 
 
-def _failed(message: str) -> int:
+def _configure_logging() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    for handler in logging.root.handlers:
+        handler.addFilter(_is_for_users)
+    for own in ("dstadapter_jax", "tfds_builders"):
+        logging.getLogger(own).setLevel(logging.INFO)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Whether to show a log record.
+
+    Orbax, which logs as absl, warns of every checkpoint without metrics, and logs the stack traces
+    of errors that it raises, as asyncio does.
+    """
+    return record.name not in ("absl", "asyncio") or record.levelno >= logging.CRITICAL
+
+
+def _message(error: Exception) -> str | None:
+    """The message for users; None for a bug, which keeps its stack trace."""
+    from dstadapter_jax.parallel.hosts import RESTART_HINT, is_jax_runtime_error
+
+    out_of_memory = "RESOURCE_EXHAUSTED" in str(error)
+    if is_jax_runtime_error(error) and (out_of_memory or _is_distributed()):
+        hint = OUT_OF_MEMORY_HINT if out_of_memory else RESTART_HINT
+        return f"error: {str(error).splitlines()[0]}\n{hint}"
+    if isinstance(error, PermissionError) and error.filename:
+        return f"error: {error.filename}: {error.strerror}. {PERMISSION_HINT}"
+    return f"error: {error}" if isinstance(error, ValueError | OSError) else None
+
+
+def _is_distributed() -> bool:
+    import jax
+
+    return jax.distributed.is_initialized()
+
+
+def _fail(message: str) -> int:
     print(message, file=sys.stderr, flush=True)
-    if jax.distributed.is_initialized():
-        # The ordinary way out waits for all processes, and they for this one in a collective. The
-        # second is for those that are ended by this one's end, to tell of the same error.
+    if _is_distributed():
+        # A regular exit waits for all processes, which wait for this one in a collective. The delay
+        # gives processes that this one's end will stop the time to report the same error.
         time.sleep(1)
         os._exit(1)
     return 1

@@ -4,44 +4,58 @@ import argparse
 import pathlib
 import tempfile
 
+from dstadapter_jax.errors import UserError
 
-class PathError(argparse.ArgumentTypeError, ValueError):
-    """A path that can't be meant; `argparse` prints what it says, too."""
+
+class PathError(UserError, argparse.ArgumentTypeError):
+    """An invalid path; `argparse` shows its message, too."""
 
 
 def expanded_path(text: str) -> pathlib.Path:
-    """A path as a user types it, `~` included; for `argparse`."""
+    """Expand `~` in a path; a type for `argparse`."""
     try:
         return pathlib.Path(text).expanduser()
     except RuntimeError as error:
-        raise PathError(f"{text}: {error} Write the path out.") from error
+        raise PathError(text, problem=str(error), advice="Write the path out.") from error
 
 
 def workdir_path(text: str) -> pathlib.Path:
-    """The folder that a command is to fill.
+    """Expand and check the folder that a command writes to.
 
     Raises:
-        ValueError: It is empty, or in a place that isn't written to as to a disk.
+        PathError: The path is empty or not on a disk.
     """
     if not text.strip() or "://" in text:
         raise PathError(
-            f"--workdir: expected a folder on a disk of this machine or one that is mounted, found"
-            f" {text!r}. A bucket can be mounted: gcsfuse, s3fs; . is the folder that you are in."
+            "--workdir",
+            expected="a folder on a local or mounted disk",
+            found=repr(text),
+            advice="Buckets can be mounted (gcsfuse, s3fs); . is the current folder.",
         )
     return expanded_path(text)
 
 
 def make_output(folder: pathlib.Path) -> None:
-    """Makes the folder that results go to, if need be, before there are any to lose.
+    """Create the folder for results if needed, before there are results to lose.
 
     Raises:
-        ValueError: It can't be made or written to.
+        UserError: The folder can't be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ValueError(
-            f"{folder}: expected a folder that results can be written to: {error.strerror}. Name"
-            " another as --output DIR, or mend this one."
+        raise UserError(
+            str(folder),
+            expected="a folder that results can be written to",
+            found=error.strerror,
+            advice="Choose another --output DIR.",
         ) from error
+
+
+def png_path(text: str) -> pathlib.Path:
+    """Expand the path of a PNG file to write; a type for `argparse`."""
+    path = expanded_path(text)
+    if path.suffix.lower() != ".png":
+        raise PathError(text, expected="a name that ends in .png", found=path.name)
+    return path

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def atomic_paths(*paths: pathlib.Path) -> Iterator[list[pathlib.Path]]:
-    """Names to write files under, which take the places of `paths` once all is done.
+    """Yield temporary names that replace `paths` when the block ends without an error.
 
-    Killed meanwhile, it leaves the old files or the new ones, whole; after an error the old ones,
-    and no drafts.
+    A process that is killed leaves either the old or the new files, complete. After an error the
+    old files stay and the temporary files are removed.
     """
     names = [path.with_name(path.name + ".tmp") for path in paths]
     try:
@@ -27,16 +27,16 @@ def atomic_paths(*paths: pathlib.Path) -> Iterator[list[pathlib.Path]]:
 
 
 def atomic_write(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file; killed meanwhile, it leaves the old one or the new one, whole.
+    """Replace a file's content atomically.
 
     Raises:
-        OSError: It can't be written; says where, why and what to do.
+        OSError: The file can't be written; the message has path, reason and advice.
     """
     try:
-        with atomic_paths(path) as (draft,):
-            draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        with atomic_paths(path) as (temporary,):
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise OSError(
-            f"{path}: can't be written: {error.strerror}. What was there is as it was: make room or"
-            " move away what is in its place, then start the same command again."
+            f"{path}: can't be written: {error.strerror}. The previous content is unchanged. Free"
+            " disk space or move the obstacle away, then start the same command again."
         ) from error

@@ -1,7 +1,4 @@
-"""Checksums of a checkpoint's content, by which damage to its files is known.
-
-Orbax's format guards its indices and not the arrays: a flipped bit would be restored as a weight.
-"""
+"""Hashes of files, JSON documents and arrays."""
 
 import hashlib
 import json
@@ -14,12 +11,12 @@ import numpy as np
 
 
 def checksum_json(content: Any) -> str:
-    """SHA-256 of a tree as JSON holds it, whatever the order of its keys."""
+    """SHA-256 of a JSON document, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def checksum_arrays(tree: Any) -> dict[str, int]:
-    """CRC-32 of every array of a tree that `fetch` gave, by its path; the same on every mesh."""
+    """CRC-32 of each array of a tree of complete NumPy arrays, by path; the same on every mesh."""
     return {
         jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(array).data)
         for path, array in jax.tree.leaves_with_path(tree)
@@ -27,6 +24,6 @@ def checksum_arrays(tree: Any) -> dict[str, int]:
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits: the identity of a backbone."""
+    """SHA-256 of a file, 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -85,9 +85,9 @@ class MultiAdapterRecognizer:
             resolve_backbone(adapter.backbone, backbone),
             resize_positions=adapter.config["resize_positions"],
         )
-        self._graphdef, self._identity = tower.graphdef, tower.start
+        self._graphdef, self._identity = tower.graphdef, tower.identity_adapter
         # The features' program has a head, as every model, and never uses it.
-        head = {name: tower.start[f"head/{name}"] for name in ("kernel", "bias")}
+        head = {name: tower.identity_adapter[f"head/{name}"] for name in ("kernel", "bias")}
         self._frozen = self._put({**tower.frozen, "head": head})
         self._features = _make_features(tower.graphdef, self._mesh)
         self._classify = jax.jit(traced_under(self._mesh, _classify))

@@ -1,8 +1,8 @@
 """DSTAdapter: a frozen CLIP image tower with divided temporal and spatial adapters.
 
 Shapes are written `(b t) n d`: frames folded into the batch (b outer), n = 1 class token + the
-patches of one frame in row-major order, d = width. Where the arithmetic differs in form from the
-released PyTorch code the comment says why the result is the same.
+patches of one frame in row-major order, d = width. Comments explain where the computation is
+rearranged relative to the released PyTorch code.
 """
 
 import functools
@@ -33,7 +33,7 @@ from dstadapter_jax.parallel.mesh import all_gather_weights
 
 
 class ChannelGate(nnx.Module):
-    """One gate a clip and channel: `sigmoid(W2 relu(W1 v))` of the mean activation v."""
+    """Gate per clip and channel: `sigmoid(W2 relu(W1 v))`, where v is the mean activation."""
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
         hidden = cfg.width // BOTTLENECK_RATIO
@@ -41,14 +41,14 @@ class ChannelGate(nnx.Module):
         self.fc2 = linear(hidden, cfg.width, cfg, rngs, use_bias=False, dtype="float32")
 
     def __call__(self, mean: jax.Array) -> jax.Array:
-        """Maps `(b, d)` to gates in (0, 1), `(b, d)` float32."""
+        """Map means `(b, d)` to gates `(b, d)` in (0, 1), float32."""
         return jax.nn.sigmoid(self.fc2(jax.nn.relu(self.fc1(mean))))
 
 
 class Adapter(nnx.Module):
-    """Bottleneck with a depthwise 3-D convolution and a channel gate; touches patch tokens only.
+    """Bottleneck with a depthwise 3-D convolution and a channel gate, for patch tokens only.
 
-    An exact identity at the start, since the convolution and every bias begin at zero.
+    An exact identity at initialization, since the convolution and all biases are zero.
     """
 
     def __init__(self, cfg: ModelConfig, kernel: tuple[int, int, int], *, rngs: nnx.Rngs):
@@ -60,7 +60,7 @@ class Adapter(nnx.Module):
         self.gate = ChannelGate(cfg, rngs=rngs)
 
     def __call__(self, x: jax.Array, hook: Hook = identity_hook) -> jax.Array:
-        """Maps `(b t) n d` to the same shape; the hook gets `taps` and `gate`, `(b, d)`."""
+        """Map `(b t) n d` to the same shape; the hook receives `taps` and `gate` `(b, d)`."""
         clip = {"t": self.cfg.num_frames, "h": self.cfg.grid}
         h = checkpoint_name(self.fc1(x[:, 1:]), SAVED_ACTIVATION)
         h = rearrange(h, "(b t) (h w) c -> b t h w c", **clip)
@@ -75,7 +75,7 @@ class Adapter(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention among the tokens of one frame."""
+    """Multi-head self-attention over the tokens of one frame."""
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
         self.heads = cfg.heads
@@ -86,12 +86,12 @@ class Attention(nnx.Module):
     def __call__(
         self, x: jax.Array, *, class_token_only: bool = False, hook: Hook = identity_hook
     ) -> jax.Array:
-        """Maps `f n d` to `f n d`, or to `f 1 d` if only the class token asks.
+        """Map `f n d` to `f n d`, or to `f 1 d` if only the class token is a query.
 
-        The hook gets `weights`, `(f heads) q n`, float32, q the tokens that ask.
+        The hook receives `weights`, `(f heads) q n` float32, for q queries.
         """
-        # Heads are folded into the batch: plain batched products, several times faster on CPUs than
-        # an einsum over (f, n, heads, d), and the same product to accelerators.
+        # Heads are folded into the batch: plain batched products are several times faster on CPUs
+        # than an einsum over (f, n, heads, d), and equivalent on accelerators.
         query = checkpoint_name(self.query(x[:, :1] if class_token_only else x), SAVED_ACTIVATION)
         query = rearrange(query, "f q (heads d) -> (f heads) q d", heads=self.heads)
         key_value = checkpoint_name(self.key_value(x), SAVED_ACTIVATION)
@@ -108,19 +108,19 @@ class Attention(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """Two linear layers with QuickGELU between."""
+    """Two linear layers with QuickGELU in between."""
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
         self.fc1 = linear(cfg.width, 4 * cfg.width, cfg, rngs)
         self.fc2 = linear(4 * cfg.width, cfg.width, cfg, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `… d` to `… d`."""
+        """Map `… d` to `… d`."""
         return self.fc2(quick_gelu(checkpoint_name(self.fc1(x), SAVED_ACTIVATION)))
 
 
 class Block(nnx.Module):
-    """A CLIP block (frozen), a temporal adapter before it, a spatial one behind its attention."""
+    """A frozen CLIP block with a temporal adapter before it and a spatial one after attention."""
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
         self.t_adapter = Adapter(cfg, (3, 1, 1), rngs=rngs)
@@ -131,16 +131,16 @@ class Block(nnx.Module):
         self.mlp = MLP(cfg, rngs=rngs)
 
     def __call__(self, x: jax.Array, hook: Hook = identity_hook) -> jax.Array:
-        """Maps `(b t) n d` to the same shape."""
+        """Map `(b t) n d` to the same shape."""
         x = self.t_adapter(x, functools.partial(hook, "t_adapter"))
         y = self.attn(self.ln_1(x), hook=functools.partial(hook, "attn"))
         x = x + self.s_adapter(y, functools.partial(hook, "s_adapter"))
         return x + self.mlp(self.ln_2(x))
 
     def class_token(self, x: jax.Array, hook: Hook = identity_hook) -> jax.Array:
-        """The block's output for class tokens alone, `(b t) n d` -> `(b t) 1 d`.
+        """Compute the block's output for class tokens only, `(b t) n d` -> `(b t) 1 d`.
 
-        The spatial adapter leaves class tokens alone, so that it isn't called.
+        The spatial adapter does not change class tokens and is skipped.
         """
         x = self.t_adapter(x, functools.partial(hook, "t_adapter"))
         attn = functools.partial(self.attn, class_token_only=True)
@@ -149,7 +149,7 @@ class Block(nnx.Module):
 
 
 def _stack_blocks(cfg: ModelConfig, count: int, rngs: nnx.Rngs) -> Block:
-    """One `Block` whose every weight has a leading axis of `count` layers."""
+    """Stack `count` blocks: one `Block` whose weights have a leading axis of layers."""
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: Block(cfg, rngs=nnx.Rngs(0))))
     states = jax.vmap(lambda key: nnx.state(Block(cfg, rngs=nnx.Rngs(key))))(
         jax.random.split(rngs.params(), count)
@@ -158,11 +158,11 @@ def _stack_blocks(cfg: ModelConfig, count: int, rngs: nnx.Rngs) -> Block:
 
 
 class DSTAdapter(nnx.Module):
-    """The recognizer: clips to class logits.
+    """Video classifier from clips to class logits.
 
-    All blocks but the last are stacked and scanned, so that compile time does not grow with depth.
-    The last stands apart and computes its class token only, since nothing else of it reaches the
-    logits.
+    All blocks except the last are stacked and scanned, so that compile time does not grow with
+    depth. The last block is separate and computes its class token only, since nothing else of it
+    reaches the logits.
     """
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
@@ -183,13 +183,13 @@ class DSTAdapter(nnx.Module):
     def __call__(
         self, clips: ArrayLike, *, train: bool = False, key: jax.Array | None = None
     ) -> jax.Array:
-        """Classifies clips.
+        """Classify clips.
 
         Args:
-            clips: `(b, t, h, w, 3)` float, RGB as `preprocess.normalize` gives it, of the
-                configured size.
-            train: Whether dropout is on.
-            key: PRNG key of the dropout; needed if `train`.
+            clips: `(b, t, h, w, 3)` float RGB of the configured size, normalized by
+                `data.preprocess.normalize`.
+            train: Whether to apply dropout.
+            key: PRNG key for dropout; required if `train`.
 
         Returns:
             Logits `(b, num_classes)`, float32.
@@ -204,15 +204,15 @@ class DSTAdapter(nnx.Module):
         return self.head(features)
 
     def dropout_mask(self, key: jax.Array, batch: int) -> jax.Array:
-        """Which of the classifier's inputs dropout keeps, `(batch, d)` bool."""
+        """Draw the dropout mask of the classifier's input, `(batch, d)` bool, True where kept."""
         return jax.random.bernoulli(key, 1 - self.cfg.dropout, (batch, self.cfg.width))
 
     def apply_dropout(self, features: jax.Array, mask: jax.Array) -> jax.Array:
-        """Dropout of features `(b, d)` by a mask from `dropout_mask`."""
+        """Apply dropout to features `(b, d)` with a mask from `dropout_mask`."""
         return jnp.where(mask, features / (1 - self.cfg.dropout), 0)
 
     def features(self, clips: ArrayLike) -> jax.Array:
-        """The classifier's input, class tokens averaged over frames.
+        """Compute the classifier's input, class tokens averaged over frames.
 
         Maps `(b, t, h, w, 3)` to `(b, d)` float32.
         """
@@ -222,11 +222,11 @@ class DSTAdapter(nnx.Module):
     def encode(
         self, x: jax.Array, *, return_intermediates: bool = False
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Takes tokens `(b t) n d` through all blocks but the last.
+        """Apply all blocks except the last to tokens `(b t) n d`.
 
         Returns:
-            The last block's input, and each of these blocks' inputs, `layers-1 (b t) n d`, if they
-            are to be kept.
+            Input of the last block, and with `return_intermediates` the inputs of the other blocks,
+            `layers-1 (b t) n d`.
         """
         graphdef, layers = nnx.split(self.blocks)
 
@@ -241,12 +241,12 @@ class DSTAdapter(nnx.Module):
         return jax.lax.scan(layer, x, layers)
 
     def frame_features(self, x: jax.Array, hook: Hook = identity_hook) -> jax.Array:
-        """Each frame's class token, from the last block's input: `(b t) n d` -> `b t d` float32."""
+        """Class token of each frame from the last block's input: `(b t) n d` -> `b t d` float32."""
         x = self.ln_post(self.last_block.class_token(x, hook))
         return rearrange(x, "(b t) 1 d -> b t d", t=self.cfg.num_frames)
 
     def embed(self, clips: jax.Array) -> jax.Array:
-        """The first block's input, tokens with all embeddings: `(b, t, h, w, 3)` -> `(b t) n d`."""
+        """Embed clips as the first block's input: `(b, t, h, w, 3)` -> `(b t) n d`."""
         cfg = self.cfg
         size = (cfg.num_frames, cfg.input_resolution, cfg.input_resolution, 3)
         if clips.ndim != 5 or clips.shape[1:] != size:
@@ -257,7 +257,7 @@ class DSTAdapter(nnx.Module):
         x = rearrange(
             clips, "b t (h p) (w q) c -> b t (h w) (p q c)", p=cfg.patch_size, q=cfg.patch_size
         )
-        # ln_pre is float32, so that the sums before it may be too, whatever the products are.
+        # ln_pre computes in float32; so do the sums before it, whatever the products' dtype.
         x = self.patch_embed(x).astype(jnp.float32)
         token = jnp.broadcast_to(self.class_embedding.get_value(), (*x.shape[:2], 1, cfg.width))
         x = jnp.concatenate([token, x], axis=2)

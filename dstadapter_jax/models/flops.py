@@ -1,7 +1,7 @@
-"""Floating-point operations: what the method needs by hand count, and what a program does.
+"""Floating-point operations: the analytical count of the method, and the count of a program.
 
-A product of `(m, k)` and `(k, n)` counts 2 m k n; all else, norms and activations, is left out of
-both counts, as is usual: it is about a percent.
+A matrix product of `(m, k)` and `(k, n)` counts 2 m k n. Norms and activations, about one percent,
+are not counted.
 """
 
 import math
@@ -14,23 +14,21 @@ from dstadapter_jax.models.dstadapter import ModelConfig
 
 
 def needed_flops(cfg: ModelConfig, mode: str, tune: str) -> int:
-    """What one clip needs at least, counted by hand.
-
-    Recomputation isn't counted: it is a way to save memory, not part of the method.
+    """Analytical number of operations per clip, without recomputation.
 
     Args:
-        cfg: Sizes.
-        mode: `eval`, a forward pass, or `train`, with the backward pass too.
-        tune: What is trained.
+        cfg: Sizes of the model.
+        mode: `eval` for a forward pass, `train` for forward and backward pass.
+        tune: Trainable parameters, as in the config.
     """
     n, d, r = 1 + cfg.grid**2, cfg.width, cfg.bottleneck
     patches = n - 1
-    adapter = 2 * 2 * patches * d * r  # its two linear layers; gate and convolution are nothing
-    mlp = 2 * 2 * d * 4 * d  # a token
+    adapter = 2 * 2 * patches * d * r  # two linear layers; gate and convolution are negligible
+    mlp = 2 * 2 * d * 4 * d  # per token
     # Queries, keys, values and the output; scores and weighted values.
     attention = n * 2 * 4 * d * d + 2 * 2 * n * n * d
     block = 2 * adapter + attention + n * mlp
-    # The last block asks with its class token alone.
+    # The class token is the last block's only query.
     last_attention = 2 * (n * 2 * d * d + 2 * d * d) + 2 * 2 * n * d
     last = adapter + last_attention + mlp
     embed = 2 * patches * 3 * cfg.patch_size**2 * d
@@ -40,7 +38,7 @@ def needed_flops(cfg: ModelConfig, mode: str, tune: str) -> int:
     forward = cfg.num_frames * (embed + frozen_in_adapter + adapters) + head
     if mode == "eval":
         return forward
-    # A product's backward pass is two as large: one to its input, one to its weights. Scores and
+    # A product has two gradients of its own cost, for its input and its weights. Scores and
     # weighted values have no weights, but two inputs.
     inner = (cfg.layers - 1) * 4 * n * n * d + 4 * n * d
     match tune:
@@ -54,18 +52,18 @@ def needed_flops(cfg: ModelConfig, mode: str, tune: str) -> int:
 
 
 def program_flops(program: Any, *arguments: Any) -> int:
-    """What the products of a traced program come to; loops count as often as they run.
+    """Number of operations of a traced program's matrix products, loop iterations included.
 
-    XLA's own figure, `cost_analysis()`, counts the body of a loop once.
+    XLA's `cost_analysis()` counts the body of a loop once.
 
     Args:
-        program: A function that `jax.jit` takes.
-        arguments: Arrays, or their shapes.
+        program: Function to trace.
+        arguments: Arrays or shapes.
     """
-    return _of_jaxpr(jax.make_jaxpr(program)(*arguments).jaxpr)
+    return _jaxpr_flops(jax.make_jaxpr(program)(*arguments).jaxpr)
 
 
-def _of_jaxpr(jaxpr: Any) -> int:
+def _jaxpr_flops(jaxpr: Any) -> int:
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -74,5 +72,5 @@ def _of_jaxpr(jaxpr: Any) -> int:
             products = math.prod(equation.outvars[0].aval.shape)
             total += 2 * products * math.prod(sizes[axis] for axis in contracted)
         times = equation.params.get("length", 1)  # of a scan
-        total += times * sum(map(_of_jaxpr, jaxprs_in_params(equation.params)))
+        total += times * sum(map(_jaxpr_flops, jaxprs_in_params(equation.params)))
     return total

@@ -1,4 +1,4 @@
-"""What the network's modules are made of: layers as CLIP has them, fast forms of small products."""
+"""Basic layers of the network, with variants that are fast on CPUs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,13 @@ from flax import nnx
 
 from dstadapter_jax.models.config import ModelConfig
 
-# Called as `hook(place, …, value)` where a module has computed something that explanations need:
-# sees it, and gives back what the network is to go on with. (`nnx.Module.sow` would leave its
-# values in the modules, where every pass and every checkpoint met them.)
+# `hook(module, …, name, value)` receives an intermediate value and returns the value to use.
+# (`nnx.Module.sow` would store values in the modules, where every checkpoint includes them.)
 Hook = Callable[..., Any]
 
 
 def identity_hook(*place_and_value: Any) -> Any:
-    """The hook of an ordinary pass: gives the value back, and so adds nothing to the program."""
+    """Return the value unchanged: the default hook, which adds nothing to the program."""
     return place_and_value[-1]
 
 
@@ -31,14 +30,14 @@ def depthwise_conv(
 ) -> jax.Array:
     """Depthwise 3-D cross-correlation with zero 'same' padding, as shifted multiply-adds.
 
-    A grouped convolution of so few taps is some fifty times slower on CPUs.
+    A grouped convolution with so few taps is about fifty times slower on CPUs.
 
     Args:
         x: `(b, t, h, w, c)`.
-        kernel: `(kt, kh, kw, c)`, odd sides.
+        kernel: `(kt, kh, kw, c)` with odd sides.
         bias: `(c,)`.
-        hook: Gets `taps`, what each place takes from each of its neighbors, a list in the order
-            of the kernel's `(kt, kh, kw)`, each of the output's shape.
+        hook: Receives `taps`, the contribution of each kernel position, as a list in the order of
+            `(kt, kh, kw)` with elements of the output's shape.
 
     Returns:
         `(b, t, h, w, c)`.
@@ -53,15 +52,17 @@ def depthwise_conv(
 
 
 @jax.custom_vjp
-def _widen(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _up_projection(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.matmul(x, kernel)
 
 
-def _widen_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return _widen(x, kernel), (x, kernel)
+def _up_projection_forward(
+    x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return _up_projection(x, kernel), (x, kernel)
 
 
-def _widen_backward(
+def _up_projection_backward(
     saved: tuple[jax.Array, ...], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
@@ -69,16 +70,16 @@ def _widen_backward(
     return gradient @ kernel.T, rows.T @ gradients
 
 
-_widen.defvjp(_widen_forward, _widen_backward)
+_up_projection.defvjp(_up_projection_forward, _up_projection_backward)
 
 
 def up_projection(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
-    """The product of `(…, few)` and `(few, many)`, as `nnx.Linear` takes it for a `dot_general`.
+    """Multiply `(…, few)` by `(few, many)`; a `dot_general` for `nnx.Linear`.
 
-    By JAX's own rule the kernel's gradient transposes the output's gradient; here it transposes the
-    input, which has 16 times fewer channels: 5 % of a training step on CPUs.
+    JAX's rule for the kernel's gradient transposes the output's gradient. This one transposes the
+    input, which has 16 times fewer channels, and saves 5 % of a training step on CPUs.
     """
-    return _widen(x, kernel)
+    return _up_projection(x, kernel)
 
 
 def linear(
@@ -92,8 +93,8 @@ def linear(
     std: float = 0.02,
     dot_general: Callable[..., jax.Array] = jax.lax.dot_general,
 ) -> nnx.Linear:
-    """A linear layer that computes in the config's type unless told."""
-    # The reference cuts its normals at ±2, a hundred standard deviations away: plain normals.
+    """Linear layer that computes in the config's dtype by default."""
+    # The reference truncates its normals at ±2, a hundred standard deviations away: no effect.
     return nnx.Linear(
         in_features,
         out_features,
@@ -106,8 +107,8 @@ def linear(
 
 
 def layer_norm(cfg: ModelConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """CLIP's, in float32 whatever the rest computes in."""
-    # Two-pass variance: CLIP's activations have outlier channels, where E[x²] - E[x]² loses digits.
+    """LayerNorm of CLIP, always computed in float32."""
+    # Two-pass variance: with CLIP's outlier channels, E[x²] - E[x]² loses digits.
     return nnx.LayerNorm(
         cfg.width, epsilon=1e-5, dtype=jnp.float32, use_fast_variance=False, rngs=rngs
     )

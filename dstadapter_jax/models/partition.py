@@ -1,4 +1,4 @@
-"""Which parameters are trained: one rule from parameter path to role."""
+"""Trainable parameters: the one rule from parameter path to role."""
 
 import math
 from typing import Any, Literal
@@ -6,6 +6,7 @@ from typing import Any, Literal
 import jax
 from flax import nnx
 
+from dstadapter_jax.errors import ConfigError
 from dstadapter_jax.models.dstadapter import DSTAdapter
 
 Role = Literal["frozen", "decay", "no_decay"]
@@ -24,19 +25,19 @@ NORMS = ("ln_pre", "ln_1", "ln_2", "ln_post")
 
 
 def parameter_role(path: tuple[Any, ...], tune: str) -> Role:
-    """The one source of truth for what is trained and what decays.
+    """Return the role of a parameter: whether it is trained, and whether weight decay applies.
 
     Args:
-        path: Of a parameter in `DSTAdapter`, e.g. `("blocks", "t_adapter", "fc1", "kernel")`.
-        tune: `adapter` trains what DSTAdapter trains: adapters, temporal embedding, `ln_post` and
-            head. `head` trains the classifier alone, `full` everything: the paper's comparisons.
+        path: Parameter path in `DSTAdapter`, e.g. `("blocks", "t_adapter", "fc1", "kernel")`.
+        tune: `adapter` trains adapters, temporal embedding, `ln_post` and head, as DSTAdapter does;
+            `head` trains the classifier alone (a linear probe), `full` everything.
 
     Returns:
-        `frozen`, or whether weight decay applies: as in the reference to all but embeddings and
-        LayerNorms, biases included.
+        `frozen`, `decay` or `no_decay`. As in the reference, embeddings and LayerNorms do not
+        decay; biases do.
     """
     if tune not in TUNES:
-        raise ValueError(f"config.tune: expected one of {TUNES}, found {tune!r}.")
+        raise ConfigError("config.tune", expected=f"one of {TUNES}", found=repr(tune))
     trained = tune == "full" or path[0] == "head"
     if tune == "adapter":
         trained |= path[0] in ("temporal_embedding", "ln_post") or any(a in path for a in ADAPTERS)
@@ -46,9 +47,9 @@ def parameter_role(path: tuple[Any, ...], tune: str) -> Role:
 
 
 def partition(model: DSTAdapter, tune: str) -> tuple[nnx.GraphDef, dict, dict]:
-    """Splits a model into its structure, trainable and frozen weights (nested dicts of arrays).
+    """Split a model into structure, trainable and frozen weights (nested dicts of arrays).
 
-    `nnx.merge(graphdef, trainable, frozen)` puts it together again.
+    `nnx.merge(graphdef, trainable, frozen)` restores the model.
     """
     graphdef, *states = nnx.split(
         model, lambda path, _: parameter_role(path, tune) != "frozen", ...
@@ -58,12 +59,12 @@ def partition(model: DSTAdapter, tune: str) -> tuple[nnx.GraphDef, dict, dict]:
 
 
 def roles(params: dict, tune: str) -> dict:
-    """The role of every leaf of a nested dict of parameters, as `optax.multi_transform` wants."""
+    """Role of every leaf of a nested dict of parameters, for `optax.multi_transform`."""
     return jax.tree.map_with_path(
         lambda path, _: parameter_role(tuple(key.key for key in path), tune), params
     )
 
 
 def count_parameters(params: dict) -> int:
-    """Numbers in a nested dict of arrays (or of shapes)."""
+    """Number of elements in a nested dict of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""Where arrays lie: a mesh of `data` x `fsdp` devices and the rules for batches and weights."""
+"""Device mesh with axes `data` and `fsdp`, and the shardings of batches and weights on it."""
 
 import functools
 from collections.abc import Callable
@@ -8,49 +8,54 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from dstadapter_jax.errors import ConfigError
+
 STACKED_LAYERS = "blocks"  # the part of the model whose weights have a leading axis of layers
+BATCH_AXES = ("data", "fsdp")
 
 
 def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
-    """A mesh over all devices of all hosts; -1 stands for all that the other axis leaves.
+    """Create a mesh over all devices of all hosts; -1 stands for the remaining devices.
 
-    Both axes split the batch; `fsdp` also splits weights and optimizer state.
+    Both axes shard the batch; `fsdp` also shards weights and optimizer state.
     """
-    count, asked = jax.device_count(), f"data = {data}, fsdp = {fsdp}"
+    count, found = jax.device_count(), f"data = {data}, fsdp = {fsdp}"
     if data == -1 and fsdp > 0:
         data = count // fsdp
     elif fsdp == -1 and data > 0:
         fsdp = count // data
     if data < 1 or fsdp < 1 or data * fsdp != count:
-        raise ValueError(
-            f"config.mesh: data x fsdp must make up the {count} devices there are, found {asked}."
-            " One of them may be -1: as many as are left."
+        raise ConfigError(
+            "config.mesh",
+            expected=f"data x fsdp = {count}, the number of devices",
+            found=found,
+            advice="One of them may be -1 for the remaining devices.",
         )
-    # Under Explicit axes, JAX's default, the class token could not be joined to sharded patches.
-    return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
+    # Under Explicit axes, JAX's default, class token and sharded patches can't be concatenated.
+    return jax.make_mesh((data, fsdp), BATCH_AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """One axis, the leading one unless told, over every device."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, ("data", "fsdp")))
+    """Sharding of one axis, by default the leading one, over all devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH_AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same on every device."""
+    """Sharding of an array that every device holds completely."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def put_batch(mesh: Mesh, rows: np.ndarray) -> jax.Array:
-    """Rows split over all devices if they can be, else whole on each."""
-    split = len(rows) % mesh.size == 0
-    return jax.device_put(rows, batch_sharding(mesh) if split else replicated(mesh))
+    """Put rows on all devices: sharded if their number allows it, otherwise replicated."""
+    divisible = len(rows) % mesh.size == 0
+    return jax.device_put(rows, batch_sharding(mesh) if divisible else replicated(mesh))
 
 
 def parameter_sharding(mesh: Mesh, tree: Any) -> Any:
-    """For every leaf: its largest axis that `fsdp` divides is split over it, else none is.
+    """Sharding of each leaf: its largest axis that `fsdp` divides, if any.
 
-    The layers of the stack are never divided among devices: a scan over it would fetch each layer
-    whole from the one device that has it, while the others wait, instead of a part from each.
+    The axis of stacked layers is never sharded: a scan would fetch each whole layer from the one
+    device that holds it, while the others wait, instead of a part from each device.
     """
 
     def rule(path: tuple[Any, ...], leaf: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
@@ -67,32 +72,32 @@ def parameter_sharding(mesh: Mesh, tree: Any) -> Any:
 
 
 def all_gather_weights(weights: Any) -> Any:
-    """Weights that a product is about to use, brought together on every device.
+    """Replicate weights right before their use; only inside a function from `traced_under`.
 
-    Left to itself, the compiler may leave the weights where they are and bring every device the
-    activations of the whole batch, which are many times as large. Inside a scan over layers, only
-    one layer's weights are whole at a time; only `traced_under`.
+    Without this constraint the compiler may leave weights sharded and send every device the
+    activations of the whole batch, which are many times larger. In a scan over layers only one
+    layer's weights are replicated at a time.
     """
-    return weights if device_count() == 1 else _constrained(weights, PartitionSpec())
+    return weights if device_count() == 1 else _constrain(weights, PartitionSpec())
 
 
 def constrain_batch(rows: jax.Array) -> jax.Array:
-    """Rows that are split over all devices and stay so; only `traced_under`."""
-    return rows if device_count() == 1 else _constrained(rows, PartitionSpec(("data", "fsdp")))
+    """Keep rows sharded over all devices; only inside a function from `traced_under`."""
+    return rows if device_count() == 1 else _constrain(rows, PartitionSpec(BATCH_AXES))
 
 
-def _constrained(tree: Any, spec: PartitionSpec) -> Any:
+def _constrain(tree: Any, spec: PartitionSpec) -> Any:
     return jax.lax.with_sharding_constraint(tree, spec)
 
 
 def device_count() -> int:
-    """Of the mesh that `traced_under` has put around this."""
+    """Number of devices of the mesh set by `traced_under`; 1 outside of it."""
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.empty else mesh.size
 
 
 def traced_under(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a function so that it is traced under `mesh`, which `all_gather_weights` needs."""
+    """Wrap a function so that `jax.jit` traces it under `mesh`."""
 
     @functools.wraps(function)
     def traced(*arguments: Any) -> Any:
@@ -103,9 +108,9 @@ def traced_under(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]
 
 
 def put_global(tree: Any, shardings: Any) -> Any:
-    """Arrays that are the same on every host, laid out by `shardings`.
+    """Put arrays that are equal on all hosts on the devices, by `shardings`.
 
-    Unlike `jax.device_put`, which compares all values among all hosts, this sends nothing.
+    Unlike `jax.device_put`, which compares the values of all hosts, this sends nothing.
     """
 
     def put(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
@@ -116,13 +121,13 @@ def put_global(tree: Any, shardings: Any) -> Any:
 
 
 def process_rows(mesh: Mesh, size: int) -> np.ndarray:
-    """Which rows of a batch of `size` lie on this host's devices, ascending."""
+    """Indices, ascending, of the rows of a batch of `size` on this host's devices."""
     slices = batch_sharding(mesh).addressable_devices_indices_map((size,)).values()
     return np.unique(np.concatenate([np.arange(size)[index] for index in slices]))
 
 
 def shard_batch(mesh: Mesh, batch: dict[str, np.ndarray], axis: int = 0) -> dict[str, jax.Array]:
-    """Splits a batch over all devices along `axis`; every host gives its `process_rows` of it."""
+    """Shard a batch over all devices along `axis`; each host passes its `process_rows`."""
     sharding = batch_sharding(mesh, axis)
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
@@ -130,9 +135,9 @@ def shard_batch(mesh: Mesh, batch: dict[str, np.ndarray], axis: int = 0) -> dict
 
 
 def addressable_rows(mesh: Mesh, array: jax.Array) -> np.ndarray:
-    """What comes of the rows that this host gave to `shard_batch`."""
+    """Rows of a result that belong to the rows this host passed to `shard_batch`."""
     if array.is_fully_addressable:
         return np.asarray(array)
-    split = jax.device_put(array, batch_sharding(mesh))
-    shards = {shard.index[0].start: shard.data for shard in split.addressable_shards}
+    sharded = jax.device_put(array, batch_sharding(mesh))
+    shards = {shard.index[0].start: shard.data for shard in sharded.addressable_shards}
     return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])

@@ -1,22 +1,23 @@
-"""Ctrl-C and SIGTERM as requests that the training loop answers between two steps."""
+"""Signals: Ctrl-C and SIGTERM as requests to stop between two steps, and a readable abort."""
 
 import ctypes
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
-from dstadapter_jax.parallel.hosts import DelayedAllReduceMax
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):
-    """A run was asked to stop.
+    """A signal stopped the run.
 
     Attributes:
-        signum: The signal that asked.
-        status: What the process should exit with: 0 for SIGTERM, the way schedulers end a run that
-            shall go on elsewhere; 130, the shell's custom, for Ctrl-C.
+        signum: Signal number.
+        status: Exit status: 0 for SIGTERM, with which schedulers end a run that continues
+            elsewhere; 130, by the shell's convention, for Ctrl-C.
     """
 
     def __init__(self, signum: int, where: str = ""):
@@ -26,52 +27,82 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted; a second one ends the process at once.
+    """Context manager that records the first SIGINT or SIGTERM; a second one ends the process.
 
-    Then its status, to a shell, is 143 for SIGTERM, 130 for SIGINT: what was being saved is lost.
-
-    Of many processes any may get the signal; all stop at the same check.
+    The exit status of a process that a second signal ends is 143 for SIGTERM and 130 for SIGINT; a
+    save in progress is lost.
     """
 
-    def __init__(self) -> None:
-        self._signum, self._shared = 0, DelayedAllReduceMax()
-        self._before: dict[int, Any] = {}
+    def __init__(self, combine: Callable[[int], int] = int) -> None:
+        """Initialize.
+
+        Args:
+            combine: Reduction of the signal numbers of all processes, called by each `check`, so
+                that a signal to any process stops all of them at the same check.
+        """
+        self._signum, self._combine = 0, combine
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        # Python delivers signals to the main thread alone; elsewhere they stay what they are.
+        # Python delivers signals to the main thread alone; other threads leave them unchanged.
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._before[signum] = signal.signal(signum, self._note)
+            for signum in STOP_SIGNALS:
+                self._previous_handlers[signum] = signal.signal(signum, self._record)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for signum, handler in self._before.items():
-            _end_process_on(signum)
+        for signum, handler in self._previous_handlers.items():
+            _set_default_action(signum)
             signal.signal(signum, handler)
-        self._before = {}
+        self._previous_handlers = {}
 
     @property
     def requested(self) -> int:
-        """The signal that this process got, 0 if none."""
+        """Signal number this process received; 0 for none."""
         return self._signum
 
     def check(self) -> None:
-        """Raises `Interrupted` if a stop was asked for; called by all processes equally often."""
-        if signum := self._shared(self._signum):
+        """Raise `Interrupted` if a stop was requested; all processes must call it equally often."""
+        if signum := self._combine(self._signum):
             raise Interrupted(signum)
 
-    def _note(self, signum: int, _: FrameType | None) -> None:
-        if self._signum:  # both came before Python got round to the first
+    def _record(self, signum: int, _: FrameType | None) -> None:
+        if self._signum:  # both arrived before Python handled the first
             os._exit(128 + signum)
         self._signum = signum
-        for each in self._before:
-            _end_process_on(each)
+        for each in self._previous_handlers:
+            _set_default_action(each)
 
 
-def _end_process_on(signum: int) -> None:
-    """From here on the signal ends the process, even while Python waits for a computation.
+def _set_default_action(signum: int) -> None:
+    """Let the signal end the process, even while Python waits for a computation.
 
-    By C's `signal`: one that comes before Python's own has taken its handler away would be reported
+    Uses C's `signal`: one that arrives before Python has removed its own handler would be reported
     with a stack trace, as "ignored due to race condition".
     """
     ctypes.CDLL(None).signal(signum, None)  # SIG_DFL is 0
+
+
+def exit_without_saving(signum: int, _: FrameType | None) -> None:
+    """Signal handler for the time before and after training; statuses as in `Interrupted`."""
+    os.write(2, b"stopped with nothing to save; the same command starts again\n")
+    os._exit(0 if signum == signal.SIGTERM else 130)
+
+
+def exit_with_message_on_abort(message: str) -> None:
+    """Exit with status 1 and a message where JAX aborts because another process is silent.
+
+    JAX detects a dead peer even inside a collective, but answers with `abort()` in a thread of its
+    own. Python's signal handlers run in the main thread only, so the handler is a C function.
+    """
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def leave(_: int) -> None:
+        os.write(2, f"\nerror: {message}\n".encode())
+        os._exit(1)
+
+    ctypes.CDLL(None).signal(signal.SIGABRT, leave)
+    _handlers.append(leave)
+
+
+_handlers: list[Any] = []  # C keeps no reference to them

@@ -1,4 +1,4 @@
-"""The frozen backbone: known by its hash, found where it is now, loaded without what is trained."""
+"""The frozen backbone: identified by its hash, located, and loaded without the trained part."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,18 +18,19 @@ from dstadapter_jax.pretrained.formats import WeightsError, resolve_source
 from dstadapter_jax.pretrained.loading import load_weights
 from dstadapter_jax.pretrained.names import to_params
 
-# Backbones that come with this package: found by their hash, wherever training had them.
+# Backbones bundled with this package, found by hash wherever training had read them from.
 BUNDLED = (Path(__file__).parents[1] / "demo/backbone.safetensors",)
 
 
 @dataclasses.dataclass(frozen=True)
 class BackboneRef:
-    """Which file the frozen weights came from, so that the very same is used ever after.
+    """Identity of the file that the frozen weights come from.
 
     Attributes:
-        source: As the config has it; empty for random weights, which the seed gives again.
-        revision: Of a Hugging Face repository.
-        sha256: Of the file.
+        source: Path or `hf:` source, as in the config; empty for random weights, which the seed
+            reproduces.
+        revision: Commit of a Hugging Face repository.
+        sha256: SHA-256 of the file.
     """
 
     source: str = ""
@@ -38,71 +39,71 @@ class BackboneRef:
 
 
 def bundled_path(backbone: BackboneRef) -> Path | None:
-    """Where a backbone lies within this package, if it comes with it."""
+    """Path of a backbone that is bundled with this package; None for any other."""
     return next((path for path in BUNDLED if file_sha256(path) == backbone.sha256), None)
 
 
-def resolve_backbone(trained_on: BackboneRef, elsewhere: str = "") -> Path:
-    """The backbone's file, once its hash is the one that training recorded.
+def resolve_backbone(backbone: BackboneRef, override: str = "") -> Path:
+    """Locate a backbone's file and verify its hash.
 
     Args:
-        trained_on: The backbone, which has a file.
-        elsewhere: Where that is now, if not where training found it.
+        backbone: Identity of the backbone; it must have a file.
+        override: Path of the file, if it is not at the recorded source.
 
     Raises:
-        WeightsError: It isn't there, or is another file.
+        WeightsError: The file is missing or has another hash.
     """
-    if not elsewhere and (path := bundled_path(trained_on)):
+    if not override and (path := bundled_path(backbone)):
         return path
-    source = elsewhere or trained_on.source
-    expected = f"the backbone that training began with, with SHA-256 {trained_on.sha256}"
+    source = override or backbone.source
+    expected = f"the backbone used in training, with SHA-256 {backbone.sha256}"
+    advice = "Pass its path as --backbone FILE."
     try:
-        path = resolve_source(source, None if elsewhere else trained_on.revision or None)
+        path = resolve_source(source, None if override else backbone.revision or None)
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{source}: expected {expected}; {error} Pass its place as --backbone FILE."
-        ) from error
-    found = file_sha256(path)
-    if found != trained_on.sha256:
-        raise WeightsError(
-            f"{path}: expected {expected}, found {found}. Pass its place as --backbone FILE."
+        raise WeightsError(source, expected=expected, found=f"none ({error})", advice=advice) from (
+            error
         )
+    found = file_sha256(path)
+    if found != backbone.sha256:
+        raise WeightsError(str(path), expected=expected, found=found, advice=advice)
     return path
 
 
 @dataclasses.dataclass(frozen=True)
 class FrozenBackbone:
-    """A model in parts: what is frozen, and what takes the place of weights trained on it.
+    """A model split into its frozen weights and a placeholder for the trained ones.
 
     Attributes:
-        cfg: The model's sizes.
-        graphdef: The model's structure: `nnx.merge(graphdef, trainable, frozen)`.
-        start: What `tune=adapter` trains, before training: `ln_post` is the backbone's, the rest
-            zeros, with which adapters change nothing. By path, `blocks/t_adapter/fc1/kernel`.
-        frozen: The rest of the backbone, a nested dict.
+        cfg: Sizes of the model.
+        graphdef: Structure of the model: `nnx.merge(graphdef, trainable, frozen)`.
+        identity_adapter: Trainable weights of `tune=adapter` before training, by path such as
+            `blocks/t_adapter/fc1/kernel`: the backbone's `ln_post`, and zeros, with which adapters
+            are the identity.
+        frozen: Nested dict of the frozen weights.
     """
 
     cfg: ModelConfig
     graphdef: nnx.GraphDef
-    start: Mapping[str, np.ndarray | jax.Array]
+    identity_adapter: Mapping[str, np.ndarray | jax.Array]
     frozen: dict
 
     @classmethod
     def load(cls, cfg: ModelConfig, path: Path, *, resize_positions: bool) -> Self:
-        """Loads the backbone of a model of these sizes; raises WeightsError if it doesn't fit."""
-        # Shapes alone: what isn't in the file is never drawn, nor anything allocated before the
-        # file's shapes are known to be the model's.
+        """Load the backbone of a model with these sizes; raises WeightsError if it does not fit."""
+        # Shapes only: nothing is allocated before the file's shapes are known to fit.
         model = nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0)))
         load_weights(model, path, resize_positions=resize_positions)
         graphdef, trainable, frozen = partition(model, "adapter")
-        start = {
+        identity_adapter = {
             path: np.zeros(leaf.shape, leaf.dtype)
             if isinstance(leaf, jax.ShapeDtypeStruct)
             else leaf
             for path, leaf in flatten_dict(trainable, sep="/").items()
         }
-        return cls(cfg, graphdef, start, frozen)
+        return cls(cfg, graphdef, identity_adapter, frozen)
 
     def trainable(self, weights: Mapping[str, np.ndarray]) -> dict:
-        """Trained weights, by reference name, in place of those of the start: a nested dict."""
-        return unflatten_dict({**self.start, **to_params(weights, self.cfg)}, sep="/")
+        """Nested dict of trainable weights; `weights` by reference name replace the identity."""
+        params = {**self.identity_adapter, **to_params(weights, self.cfg)}
+        return unflatten_dict(params, sep="/")

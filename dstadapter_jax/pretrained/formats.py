@@ -1,4 +1,4 @@
-"""Files of weights: found or fetched, identified, and read as name -> array."""
+"""Weight files: local or fetched from the Hugging Face hub, read as name -> array."""
 
 import contextlib
 import pickle
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from safetensors import SafetensorError, safe_open
 
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.files.hashing import file_sha256
 
 # Published in github.com/openai/CLIP, clip/clip.py, as part of each file's address.
@@ -21,21 +22,21 @@ OPENAI_SHA256 = {
     "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836": "ViT-L/14",
     "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02": "ViT-L/14@336px",
 }
-# What the readers raise for files that are truncated, garbled or of another format.
-_DAMAGE = (ValueError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile, zlib.error)
+# Raised by the readers for files that are truncated, corrupt or in another format.
+_READ_ERRORS = (ValueError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile, zlib.error)
 
 
-class WeightsError(ValueError):
-    """A weights source that can't be fetched or read, or doesn't fit the model."""
+class WeightsError(UserError):
+    """A weight file that can't be fetched or read, or that does not fit the model."""
 
 
 def resolve_source(source: str | Path, revision: str | None = None) -> Path:
-    """The local file of a weights source, fetched from the Hugging Face hub if it lies there.
+    """Return the local file of a weight source, fetching it from the Hugging Face hub if needed.
 
     Args:
-        source: A path, or `hf:OWNER/REPO[/FILE]`, FILE being `model.safetensors` by default.
-        revision: Commit, tag or branch of a source `hf:…`, the branch `main` by default; a full
-            commit hash pins the file. A path has none and ignores it.
+        source: Path, or `hf:OWNER/REPO[/FILE]`; FILE is `model.safetensors` by default.
+        revision: Commit, tag or branch of an `hf:` source, by default the branch `main`; a full
+            commit hash pins the file. Ignored for a path.
 
     Raises:
         WeightsError: The source is malformed or can't be fetched.
@@ -46,57 +47,61 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Path:
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
-            f"{source}: expected a file of weights, found"
-            f" {'a folder' if path.is_dir() else 'nothing'}; give a file or hf:OWNER/REPO/FILE."
+            f"{source}: expected a weight file, found {'a folder' if path.is_dir() else 'nothing'}."
+            " Pass a file or hf:OWNER/REPO/FILE."
         )
     return path
 
 
 @contextlib.contextmanager
 def open_weights(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Opens a file as name -> array; safetensors and npz files are read tensor by tensor.
+    """Open a weight file as name -> array; safetensors and npz files are read lazily.
 
-    No format here runs code from the file.
+    No code from the file is executed.
 
     Raises:
-        WeightsError: The file is damaged or of a format that can't be read here; also raised by
-            the block under `with`, at the tensor that turns out to be damaged.
+        WeightsError: The file is corrupt or in an unsupported format. Also raised inside the `with`
+            block, at the first corrupt tensor.
     """
     readers = {".safetensors": _open_safetensors, ".npz": _open_npz}
     readers |= dict.fromkeys((".pt", ".pth", ".bin"), _open_torch)
     if path.suffix not in readers:
-        raise WeightsError(f"{path}: expected a name that ends in {', '.join(readers)}.")
+        expected = f"a name that ends in {', '.join(readers)}"
+        raise WeightsError(str(path), expected=expected, found=repr(path.suffix))
     try:
         with readers[path.suffix](path) as tensors:
             yield tensors
     except WeightsError:
         raise
     except OSError as error:
-        raise WeightsError(f"{path}: can't be read ({_first_line(error)}).") from error
-    except _DAMAGE as error:
+        raise WeightsError(str(path), problem=f"can't be read ({_first_line(error)})") from error
+    except _READ_ERRORS as error:
         raise WeightsError(
-            f"{path}: damaged, or not a {path.suffix} file ({_first_line(error)}); fetch it again."
+            str(path),
+            problem=f"corrupt, or not a {path.suffix} file ({_first_line(error)})",
+            advice="Fetch it again.",
         ) from error
 
 
 def _fetch(source: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download  # a fifth of a second: only where it's needed
+    from huggingface_hub import hf_hub_download  # imported late: takes 0.2 s
 
     match = re.fullmatch(r"hf:([^/]+/[^/]+)(?:/(.+))?", source)
     if match is None:
-        raise WeightsError(f"{source}: expected hf:OWNER/REPO or hf:OWNER/REPO/FILE.")
+        raise WeightsError(source, expected="hf:OWNER/REPO or hf:OWNER/REPO/FILE", found=source)
     repo, file = match[1], match[2] or "model.safetensors"
     try:
         return Path(hf_hub_download(repo, file, revision=revision))
     except Exception as error:  # the client's errors share no base class
         raise WeightsError(
-            f"{source} at revision {revision or 'main'}: not fetched ({_first_line(error)})."
-            " Check the name and the connection, or download the file and give its path."
+            f"{source} at revision {revision or 'main'}",
+            problem=f"can't be fetched ({_first_line(error)})",
+            advice="Check the name and the connection, or download the file and pass its path.",
         ) from error
 
 
 class _Safetensors(Mapping[str, np.ndarray]):
-    """An open safetensors file, read where asked: CLIP's text tower, unused, stays on disk."""
+    """An open safetensors file, read lazily: CLIP's unused text tower stays on disk."""
 
     def __init__(self, file: Any):
         self._file = file
@@ -122,10 +127,10 @@ def _open_safetensors(path: Path) -> Iterator[Mapping[str, Any]]:
 
 @contextlib.contextmanager
 def _open_npz(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open("rb") as file:  # NumPy leaves a damaged file open, were it given the path
+    with path.open("rb") as file:  # given a path, NumPy would leave a corrupt file open
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, NpzFile):
-            raise WeightsError(f"{path}: expected an archive of numpy.savez, found one array.")
+            raise WeightsError(str(path), expected="an archive of numpy.savez", found="one array")
         yield archive
 
 
@@ -135,15 +140,16 @@ def _open_torch(path: Path) -> Iterator[Mapping[str, Any]]:
         import torch
     except ImportError as error:
         raise WeightsError(
-            f"{path}: files of PyTorch are read where PyTorch is installed, and it isn't. Install"
-            " it (pip install torch), or convert the file on a machine that has it, with"
-            " safetensors.torch.save_file(state_dict, 'weights.safetensors')."
+            str(path),
+            problem="reading a PyTorch file needs PyTorch, which is not installed",
+            advice="Install it (pip install torch), or convert the file on a machine that has it:"
+            " safetensors.torch.save_file(state_dict, 'weights.safetensors').",
         ) from error
     state = _load_torch(torch, path)
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{path}: expected a state_dict, found a {type(state).__name__}.")
+        raise WeightsError(str(path), expected="a state_dict", found=type(state).__name__)
     yield {
-        # NumPy has no bfloat16 to take from PyTorch.
+        # NumPy has no bfloat16.
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in state_dict_level(state).items()
         if isinstance(tensor, torch.Tensor)
@@ -152,24 +158,28 @@ def _open_torch(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _load_torch(torch: Any, path: Path) -> Any:
     if file_sha256(path) in OPENAI_SHA256:
-        # TorchScript is code: run where the file is known to the last bit.
+        # TorchScript is code: executed only for files of a known hash.
         return torch.jit.load(path, map_location="cpu").state_dict()
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # its text tells how to load the file all the same
+    except pickle.UnpicklingError as error:  # its text advises to load the file unsafely
         raise WeightsError(
-            f"{path}: damaged, or holds more than tensors, which is not loaded since it could run"
-            " code. Save the state_dict alone, where the file comes from."
+            str(path),
+            problem="corrupt, or holds more than tensors, which is not loaded because it could"
+            " execute code",
+            advice="Save the state_dict alone on the machine that wrote the file.",
         ) from error
     except RuntimeError as error:
+        reason = _first_line(error).split(". ")[0]
         raise WeightsError(
-            f"{path}: damaged, or a TorchScript archive other than those of OpenAI's CLIP"
-            f" {', '.join(OPENAI_SHA256.values())} ({_first_line(error).split('. ')[0]})."
+            str(path),
+            problem="corrupt, or a TorchScript archive other than those of OpenAI's CLIP"
+            f" {', '.join(OPENAI_SHA256.values())} ({reason})",
         ) from error
 
 
 def state_dict_level(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The level that holds the weights: below `state_dict` in checkpoints of MMEngine."""
+    """The mapping that holds the weights: under `state_dict` in MMEngine's checkpoints."""
     inner = tensors.get("state_dict")
     return inner if isinstance(inner, Mapping) else tensors
 

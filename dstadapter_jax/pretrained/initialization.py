@@ -1,4 +1,4 @@
-"""Models as training starts from them: random weights, then the backbone's."""
+"""Initial models of training: random weights, then the backbone's."""
 
 import logging
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def init_model(cfg: ModelConfig, seed: int) -> DSTAdapter:
-    """A model with random weights, drawn by one program: a hundred small ones take longer."""
+    """Initialize a model with random weights, in one compiled program to save start-up time."""
 
     def draw() -> DSTAdapter:
         return DSTAdapter(cfg, rngs=nnx.Rngs(seed))
@@ -28,9 +28,9 @@ def init_model(cfg: ModelConfig, seed: int) -> DSTAdapter:
 
 
 def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, BackboneRef]:
-    """A model as training starts from: drawn from the seed, its backbone loaded."""
+    """Initialize a model from the config's seed and load its backbone, if it has one."""
     source, revision = config["pretrained"], config["pretrained_revision"]
-    # Before the model is drawn: a path that is wrong is said at once.
+    # Resolved first, so that a wrong path is reported at once.
     path = resolve_source(source, revision or None) if source else None
     model = init_model(ModelConfig(**config["model"]), config["seed"])
     if path is None:

@@ -1,10 +1,10 @@
-"""Weights into and out of the model: a backbone of CLIP, or a whole model of the reference."""
+"""Loading weights into the model and dumping them: CLIP backbones and models of the reference."""
 
 import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dstadapter_jax.files.hashing import file_sha256
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.formats import (
@@ -26,6 +25,7 @@ from dstadapter_jax.pretrained.names import (
     AXES,
     CHECKPOINT_FORMATS,
     POSITIONS,
+    CheckpointFormat,
     axis_size,
     detect_format,
     is_adapter_weight,
@@ -34,29 +34,27 @@ from dstadapter_jax.pretrained.names import (
     to_reference,
 )
 
-__all__ = [
-    "LoadedWeights",
-    "WeightsError",
-    "dump_weights",
-    "file_sha256",
-    "load_weights",
-    "resolve_source",
-]
-
 
 @dataclasses.dataclass(frozen=True)
 class LoadedWeights:
-    """What `load_weights` did."""
+    """Summary of `load_weights`.
 
-    naming: str  # title of the naming that the source follows
-    loaded: tuple[str, ...]  # reference names
-    initialized: tuple[str, ...]  # reference names that the source lacks: left as they were
-    ignored: tuple[str, ...]  # the source's names that have no place in the model
+    Attributes:
+        format: Title of the source's checkpoint format.
+        loaded: Reference names of the loaded parameters.
+        initialized: Reference names that the source lacks; these parameters are unchanged.
+        ignored: Names in the source that the model does not use.
+    """
+
+    format: str
+    loaded: tuple[str, ...]
+    initialized: tuple[str, ...]
+    ignored: tuple[str, ...]
 
     def __str__(self) -> str:
-        """One line for a log; the fields name everything."""
+        """One line for a log."""
         return (
-            f"{len(self.loaded)} tensors loaded (naming: {self.naming}),"
+            f"{len(self.loaded)} tensors loaded (format: {self.format}),"
             f" {len(self.initialized)} left as initialized ({_few(self.initialized, shown=2)}),"
             f" {len(self.ignored)} ignored ({_few(self.ignored, shown=2)})"
         )
@@ -69,25 +67,22 @@ def load_weights(
     revision: str | None = None,
     resize_positions: bool = False,
 ) -> LoadedWeights:
-    """Fills a model with weights, as float32; a failed call leaves the model as it was.
+    """Load weights into a model as float32; a failed call leaves the model unchanged.
 
-    Names may follow the reference, OpenAI's CLIP, Hugging Face's or timm's (see `weight_names`).
-    Every tensor of the backbone must be there and none may be left over. Adapters, temporal
-    embedding and classifier are either all there or all absent, and then left as they are.
+    Names may follow the reference, OpenAI's CLIP, Hugging Face or timm (see `pretrained.names`).
+    Every tensor of the backbone must be present and none may be left over. Adapters, temporal
+    embedding and classifier must be all present or all absent; if absent, they stay unchanged.
 
     Args:
-        model: The model; changed in place.
-        source: A mapping name -> array, or what `resolve_source` takes: a `.safetensors` or `.npz`
-            file, or one of PyTorch (`.pt`, `.pth`, `.bin`) where that is installed.
-        revision: See `resolve_source`.
-        resize_positions: Interpolate the positional embedding of another grid of patches.
-
-    Returns:
-        What was loaded, left and ignored.
+        model: Model to change in place.
+        source: Mapping from name to array, or a source for `resolve_source`: a `.safetensors` or
+            `.npz` file, or a PyTorch file (`.pt`, `.pth`, `.bin`) where PyTorch is installed.
+        revision: Revision of an `hf:` source, see `resolve_source`.
+        resize_positions: Whether to interpolate the positional embedding of another patch grid.
 
     Raises:
-        WeightsError: The file is damaged, names or shapes don't fit (they are listed), or a tensor
-            is not of finite floats.
+        WeightsError: The file is corrupt, names or shapes do not fit (all are listed), or a tensor
+            does not hold finite floats.
         FileNotFoundError: There is no such file.
     """
     if isinstance(source, Mapping):
@@ -97,22 +92,22 @@ def load_weights(
         origin = str(source)
         opened = open_weights(resolve_source(source, revision))
     with opened as tensors:
-        match = _match(state_dict_level(tensors), model.cfg, origin)
-        arrays = _read(match, model.cfg, resize_positions)
+        found = _Source(state_dict_level(tensors), model.cfg, origin)
+        arrays = _read(found, model.cfg, resize_positions)
     _assign(model, to_params(arrays, model.cfg))
     return LoadedWeights(
-        naming=match.naming,
+        format=found.format.title,
         loaded=tuple(arrays),
         initialized=tuple(name for name in reference_axes(model.cfg) if name not in arrays),
-        ignored=match.ignored,
+        ignored=tuple(sorted(found.ignored)),
     )
 
 
 def dump_weights(model: DSTAdapter) -> dict[str, np.ndarray]:
-    """All weights under the reference's names, float32; `load_weights` takes them bit for bit."""
+    """Return all weights as float32 under the reference's names; `load_weights` inverts it."""
     flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
-    ours = {_joined(path): np.asarray(variable.get_value()) for path, variable in flat}
-    reference = to_reference(ours, model.cfg)
+    params = {_joined(path): np.asarray(variable.get_value()) for path, variable in flat}
+    reference = to_reference(params, model.cfg)
     return {name: np.array(array, np.float32, order="C") for name, array in reference.items()}
 
 
@@ -120,90 +115,98 @@ def _joined(path: tuple[Any, ...]) -> str:
     return "/".join(map(str, path))
 
 
-def _assign(model: DSTAdapter, ours: Mapping[str, np.ndarray]) -> None:
+def _assign(model: DSTAdapter, params: Mapping[str, np.ndarray]) -> None:
     state = nnx.state(model, nnx.Param)
     for path, variable in nnx.to_flat_state(state):
-        if (array := ours.get(_joined(path))) is not None:
+        if (array := params.get(_joined(path))) is not None:
             # A copy: jnp.asarray may share memory with the caller's array.
             variable.set_value(jnp.array(array))
     nnx.update(model, state)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Match:
-    """A source's names beside the model's."""
+class _Source:
+    """Tensors of a source, with their format and their relation to the model's parameters.
 
-    origin: str
-    naming: str
-    tensors: Mapping[str, Any]
-    sources: Mapping[str, tuple[str, ...]]  # reference name -> the source's names, to be joined
-    ignored: tuple[str, ...]
-    problems: tuple[str, ...]
+    Attributes:
+        origin: Path or name of the source, for messages.
+        tensors: Name -> array.
+        format: Detected checkpoint format.
+        names: Reference name -> names in the source, to concatenate along axis 0.
+        ignored: Names that the model does not use.
+    """
+
+    def __init__(self, tensors: Mapping[str, Any], cfg: ModelConfig, origin: str):
+        self.origin, self.tensors = origin, tensors
+        self.format = _format(tensors, origin)
+        has_adapters = any(map(is_adapter_weight, tensors))
+        self.names = {
+            name: self.format.sources(name)
+            for name in reference_axes(cfg)
+            if has_adapters or not is_adapter_weight(name)
+        }
+        self._unused = set(tensors).difference(*self.names.values())
+        self.ignored = {n for n in self._unused if re.fullmatch(self.format.ignored, n)}
+
+    def name_problems(self) -> Iterator[str]:
+        """Missing and unexpected names."""
+        missing = [n for names in self.names.values() for n in names if n not in self.tensors]
+        if missing:
+            yield f"missing: {_few(missing)}"
+        if unexpected := sorted(self._unused - self.ignored):
+            yield f"unexpected: {_few(unexpected)}"
+        if any(map(is_adapter_weight, missing)):
+            yield "(adapters, temporal embedding and classifier: all of them or none)"
 
 
-def _match(tensors: Mapping[str, Any], cfg: ModelConfig, origin: str) -> _Match:
-    naming = detect_format(tensors)
-    if naming is None:
-        titles = ", ".join(dict.fromkeys(naming.title for naming in CHECKPOINT_FORMATS))
+def _format(tensors: Mapping[str, Any], origin: str) -> CheckpointFormat:
+    if (found := detect_format(tensors)) is None:
+        titles = ", ".join(dict.fromkeys(known.title for known in CHECKPOINT_FORMATS))
         raise WeightsError(
-            f"{origin}: expected the names of a CLIP image tower as in one of: {titles};"
-            f" found {_few(list(tensors))}."
+            origin,
+            expected=f"names of a CLIP image tower in one of the formats {titles}",
+            found=_few(list(tensors)),
         )
-    whole = any(is_adapter_weight(name) for name in tensors)
-    sources = {
-        name: naming.sources(name)
-        for name in reference_axes(cfg)
-        if whole or not is_adapter_weight(name)
-    }
-    missing = [name for names in sources.values() for name in names if name not in tensors]
-    unused = set(tensors).difference(*sources.values())
-    ignored = {name for name in unused if re.fullmatch(naming.ignored, name)}
-    problems = [
-        f"{label}: {_few(names)}"
-        for label, names in (("missing", missing), ("unexpected", sorted(unused - ignored)))
-        if names
-    ]
-    if any(is_adapter_weight(name) for name in missing):
-        problems.append("(adapters, temporal embedding and classifier: all of them or none)")
-    return _Match(origin, naming.title, tensors, sources, tuple(sorted(ignored)), tuple(problems))
+    return found
 
 
-def _read(match: _Match, cfg: ModelConfig, resize_positions: bool) -> dict[str, np.ndarray]:
-    """All arrays under the reference's names, or one error with all that is wrong."""
+def _read(source: _Source, cfg: ModelConfig, resize_positions: bool) -> dict[str, np.ndarray]:
+    """Read all arrays under the reference's names; one error lists all problems."""
     arrays, mismatches = {}, []
-    all_axes = reference_axes(cfg)
-    for reference, sources in match.sources.items():
-        if not match.tensors.keys() >= set(sources):
+    for reference, axes in reference_axes(cfg).items():
+        names = source.names.get(reference, ())
+        if not names or not source.tensors.keys() >= set(names):
             continue
-        axes = all_axes[reference]
-        shape = tuple(axis_size(axis, cfg) for axis in axes)
-        shape = (shape[0] // len(sources), *shape[1:])
-        parts = {name: _floats(match, name, len(axes)) for name in sources}
+        parts = {name: _floats(source, name, len(axes)) for name in names}
         if reference == POSITIONS and resize_positions:
             parts = {name: _resize_positions(part, cfg.grid) for name, part in parts.items()}
+        shape = tuple(axis_size(axis, cfg) for axis in axes)
+        shape = (shape[0] // len(names), *shape[1:])
         wrong = {name: part.shape for name, part in parts.items() if part.shape != shape}
         mismatches += [_mismatch(name, shape, found, axes) for name, found in wrong.items()]
         if not wrong:
             arrays[reference] = np.concatenate(list(parts.values()))
-    problems = list(match.problems)
+    problems = list(source.name_problems())
     if mismatches:
         problems.append(_few(mismatches, "\n  "))
     if problems:
-        title = f"{match.origin} ({match.naming}) does not fit the model:"
-        raise WeightsError("\n  ".join([title, *problems]))
+        title = f"({source.format.title}) does not fit the model:"
+        raise WeightsError(source.origin, problem="\n  ".join([title, *problems]))
     return arrays
 
 
-def _floats(match: _Match, name: str, ndim: int) -> np.ndarray:
-    array = np.asarray(match.tensors[name])
+def _floats(source: _Source, name: str, ndim: int) -> np.ndarray:
+    array, where = np.asarray(source.tensors[name]), f"{source.origin}: {name}"
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise WeightsError(f"{match.origin}: {name}: expected floats, found {array.dtype}.")
-    with np.errstate(over="ignore"):  # a float64 beyond float32 is reported below
+        raise WeightsError(where, expected="floats", found=array.dtype)
+    with np.errstate(over="ignore"):  # a float64 beyond float32's range is reported below
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
+        count = np.count_nonzero(~np.isfinite(array))
         raise WeightsError(
-            f"{match.origin}: {name}: {np.count_nonzero(~np.isfinite(array))} of {array.size}"
-            " values are not finite as float32; the file is damaged, or its training diverged."
+            where,
+            expected="finite values",
+            found=f"{count} of {array.size} values that are not finite as float32",
+            advice="The file is corrupt, or its training diverged.",
         )
     while array.ndim > ndim and len(array) == 1:  # timm keeps a batch axis on its embeddings
         array = array[0]
@@ -211,7 +214,7 @@ def _floats(match: _Match, name: str, ndim: int) -> np.ndarray:
 
 
 def _resize_positions(positions: np.ndarray, grid: int) -> np.ndarray:
-    """Interpolates `(1 + g g, d)` to `(1 + grid grid, d)`; the class token's row is kept.
+    """Interpolate `(1 + g g, d)` to `(1 + grid grid, d)`; the class token's row is kept.
 
     Bicubic with antialiasing, Keys' kernel with a = -0.5: the convention of open_clip's
     `resize_pos_embed` and timm's `resample_abs_pos_embed`. (PyTorch without antialiasing has
@@ -219,7 +222,7 @@ def _resize_positions(positions: np.ndarray, grid: int) -> np.ndarray:
     """
     side = math.isqrt(max(len(positions) - 1, 0))
     if positions.ndim != 2 or len(positions) != 1 + side**2 or side in (0, grid):
-        return positions  # as it should be, or an error of shape
+        return positions  # nothing to do, or a shape error that `_read` reports
     width = positions.shape[1]
     patches = jnp.asarray(positions[1:]).reshape(side, side, width)
     patches = jax.image.resize(patches, (grid, grid, width), "bicubic", antialias=True)

@@ -1,7 +1,7 @@
-"""What every weight is called: in the reference, in three published namings of CLIP, and here.
+"""Parameter names: the reference's, three published formats of CLIP's, and this model's.
 
-`WEIGHTS` is the one table from the reference's names to the model's parameters. The other namings
-cover CLIP's image tower alone and are written as what differs from the reference's names.
+`WEIGHTS` is the one table from the reference's names to the model's parameters. The other formats
+cover CLIP's image tower only and are defined by renaming the reference's names.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from dstadapter_jax.models.config import ModelConfig
 
 
 class Layout(NamedTuple):
-    """A lossless change of axes, `load` from the reference's to ours and `dump` back."""
+    """A lossless change of axes between the reference's arrays and this model's."""
 
-    load: Callable[[np.ndarray], np.ndarray]
-    dump: Callable[[np.ndarray], np.ndarray]
+    from_reference: Callable[[np.ndarray], np.ndarray]
+    to_reference: Callable[[np.ndarray], np.ndarray]
 
 
 def _patches_to_conv(kernel: np.ndarray) -> np.ndarray:
@@ -31,18 +31,22 @@ def _patches_to_conv(kernel: np.ndarray) -> np.ndarray:
 SAME = Layout(lambda w: w, lambda w: w)
 TRANSPOSED = Layout(lambda w: w.T, lambda w: w.T)  # (out, in) <-> (in, out)
 BATCH_AXIS = Layout(lambda w: w[0], lambda w: w[None])
-# (d, 3, p, p) <-> (p p 3, d): our patches are flattened row by row, colors last.
+# (d, 3, p, p) <-> (p p 3, d): patches are flattened row by row, channels last.
 PATCHES = Layout(lambda w: w.transpose(2, 3, 1, 0).reshape(-1, len(w)), _patches_to_conv)
 # (c, 1, t, h, w) <-> (t, h, w, c)
 DEPTHWISE = Layout(lambda w: np.moveaxis(w[:, 0], 0, -1), lambda w: np.moveaxis(w, -1, 0)[:, None])
 
 
 class Weight(NamedTuple):
-    """One kind of tensor; `{i}` in `reference` is the layer's number.
+    """One parameter of the reference and its place in this model.
 
-    `shape` is the reference's, in the letters of `AXES`. Paths under `blocks` hold layers 0 to L-2
-    stacked; layer L-1 lies under `last_block`. Where there are two paths, the first holds the first
-    third of the reference's first axis (query of query, key, value), the second the rest.
+    Attributes:
+        reference: Reference name; `{i}` stands for the layer index.
+        shape: Shape in the reference, in the letters of `AXES`.
+        paths: Paths in this model. Those under `blocks` hold layers 0 to L-2 stacked; layer L-1 is
+            under `last_block`. Of two paths, the first holds the first third of the reference's
+            first axis (the query), the second the rest (key and value).
+        layout: Conversion of axes.
     """
 
     reference: str
@@ -76,7 +80,7 @@ def _adapter(name: str, kernel: str, path: str) -> list[Weight]:
     ]
 
 
-# Letter of a shape: its size, and what differs in a file of another size.
+# Letter of an axis -> its size, and the property that differs in a file of another size.
 AXES: dict[str, tuple[Callable[[ModelConfig], int], str]] = {
     "d": (lambda cfg: cfg.width, "width (model.width)"),
     "3d": (lambda cfg: 3 * cfg.width, "width (model.width)"),
@@ -129,12 +133,12 @@ _ADDED = re.compile(r"^cls_head\.|(^|\.)temporal_embedding$|\.[ts]_adapter\.")
 
 
 def is_adapter_weight(name: str) -> bool:
-    """Whether a name is of an adapter, the temporal embedding or the classifier."""
+    """Whether a name belongs to an adapter, the temporal embedding or the classifier."""
     return _ADDED.search(name) is not None
 
 
 def reference_axes(cfg: ModelConfig) -> dict[str, tuple[str, ...]]:
-    """Every reference name of a model, in its order, with its shape in the letters of `AXES`."""
+    """All reference names of a model, in order, with shapes in the letters of `AXES`."""
     return {
         weight.reference.format(i=i): tuple(weight.shape.split())
         for in_block, weights in itertools.groupby(WEIGHTS, lambda w: "{i}" in w.reference)
@@ -149,11 +153,14 @@ def axis_size(axis: str, cfg: ModelConfig) -> int:
 
 def _split(weight: Weight, array: np.ndarray) -> dict[str, np.ndarray]:
     parts = np.split(array, [len(array) // 3]) if len(weight.paths) == 2 else [array]
-    return {path: weight.layout.load(part) for path, part in zip(weight.paths, parts, strict=True)}
+    return {
+        path: weight.layout.from_reference(part)
+        for path, part in zip(weight.paths, parts, strict=True)
+    }
 
 
 def _join(weight: Weight, arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([weight.layout.dump(array) for array in arrays])
+    return np.concatenate([weight.layout.to_reference(array) for array in arrays])
 
 
 def _last_block(path: str) -> str:
@@ -161,35 +168,35 @@ def _last_block(path: str) -> str:
 
 
 def to_params(reference: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
-    """Converts reference arrays to ours, path -> array; names that are absent stay absent."""
-    ours: dict[str, np.ndarray] = {}
+    """Convert arrays from reference names to this model's paths; absent names stay absent."""
+    params: dict[str, np.ndarray] = {}
     for weight in WEIGHTS:
         if weight.reference.format(i=0) not in reference:
             continue
         if "{i}" not in weight.reference:
-            ours |= _split(weight, reference[weight.reference])
+            params |= _split(weight, reference[weight.reference])
             continue
         layers = [
             _split(weight, reference[weight.reference.format(i=i)]) for i in range(cfg.layers)
         ]
         for path in weight.paths:
             stacked = np.stack([layer[path] for layer in layers])
-            ours[path] = stacked[:-1]
-            ours[_last_block(path)] = stacked[-1]
-    return ours
+            params[path] = stacked[:-1]
+            params[_last_block(path)] = stacked[-1]
+    return params
 
 
-def to_reference(ours: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
-    """The inverse of `to_params`, bit for bit."""
+def to_reference(params: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, np.ndarray]:
+    """Convert arrays from this model's paths to reference names; inverse of `to_params`."""
     reference = {}
     for weight in WEIGHTS:
-        if weight.paths[0] not in ours:
+        if weight.paths[0] not in params:
             continue
-        arrays = [ours[path] for path in weight.paths]
+        arrays = [params[path] for path in weight.paths]
         if "{i}" not in weight.reference:
             reference[weight.reference] = _join(weight, arrays)
             continue
-        last = [ours[_last_block(path)] for path in weight.paths]
+        last = [params[_last_block(path)] for path in weight.paths]
         for i in range(cfg.layers):
             layer = last if i == cfg.layers - 1 else [array[i] for array in arrays]
             reference[weight.reference.format(i=i)] = _join(weight, layer)
@@ -198,18 +205,25 @@ def to_reference(ours: Mapping[str, np.ndarray], cfg: ModelConfig) -> dict[str, 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointFormat:
-    """A naming of CLIP's image tower, as what differs from the reference's."""
+    """Names of CLIP's image tower in a published format.
+
+    Attributes:
+        title: Name of the format, for messages.
+        prefix: Replacement of the reference's prefix `backbone.`.
+        ignored: Pattern of complete names that the model does not use.
+        renames: Pairs of a reference substring and its replacement.
+    """
 
     title: str
-    prefix: str  # in the place of the reference's `backbone.`
-    ignored: str  # pattern of whole names that have no place in the model
-    renames: tuple[tuple[str, str], ...] = ()  # reference -> here
+    prefix: str
+    ignored: str
+    renames: tuple[tuple[str, str], ...] = ()
 
     def sources(self, reference: str) -> tuple[str, ...]:
-        """This naming's tensors for a reference name, to be joined along the first axis."""
+        """Names of the tensors to concatenate along axis 0 for a reference name."""
         name = reference.removeprefix("backbone.")
         if name == reference:
-            return (reference,)  # the classifier, which only the reference has
+            return (reference,)  # only the reference has the classifier
         for old, new in self.renames:
             name = name.replace(old, new)
         parts = "qkv" if "{qkv}" in name else ("",)
@@ -244,8 +258,7 @@ _TIMM = (
     (".mlp.c_fc.", ".mlp.fc1."),
     (".mlp.c_proj.", ".mlp.fc2."),
 )
-# The text tower, both projections, and what OpenAI's TorchScript archives and files of open_clip
-# hold beside the towers.
+# The text tower, both projections, and the constants in OpenAI's archives and open_clip's files.
 _OPENAI_REST = (
     r"visual\.proj|(transformer|token_embedding|ln_final)\..*|positional_embedding"
     r"|text_projection|logit_scale|input_resolution|context_length|vocab_size"
@@ -267,7 +280,7 @@ CHECKPOINT_FORMATS: tuple[CheckpointFormat, ...] = (
 
 
 def detect_format(names: Iterable[str]) -> CheckpointFormat | None:
-    """The naming that most of the names outside the blocks follow; None if none follows any."""
+    """The format that most names outside the blocks follow; None if no name follows any."""
     present = set(names)
     outside = [
         weight.reference

@@ -11,7 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.evaluation.run import evaluate
-from dstadapter_jax.parallel.hosts import barrier, is_primary
+from dstadapter_jax.parallel.hosts import DelayedAllReduceMax, barrier, is_primary
 from dstadapter_jax.parallel.signals import Interrupted, StopRequest
 from dstadapter_jax.training.logging import RunLog
 from dstadapter_jax.training.plots import draw_curves
@@ -43,7 +43,7 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         barrier("runs built")  # some have their backbone at once, others fetch it
         check_same_on_all_hosts(workdir, config.to_dict(), run.identity())
         # Before the checkpoints, so that it is left when the last of them is whole.
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(StopRequest(DelayedAllReduceMax()))
         checkpoints = stack.enter_context(Checkpointer(workdir))
         run.restore(checkpoints)
         write_config(workdir, config.to_dict())

@@ -146,7 +146,7 @@ class Trainer:
                 raise damaged[max(damaged)]
         # Only now: had nothing been readable, the cause might have been another.
         for step, reason in damaged.items():
-            checkpoints.set_aside(step, reason)
+            checkpoints.quarantine(step, reason)
 
     def _restore(self, checkpoints: Checkpointer, step: int) -> None:
         saved = checkpoints.metadata(step)

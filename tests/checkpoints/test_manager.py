@@ -23,6 +23,7 @@ from dstadapter_jax.checkpoints.integrity import (
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.models.partition import count_parameters, partition
 from dstadapter_jax.training.optimizer import make_optimizer
+from tests.helpers.errors import raises
 
 
 def save(checkpoints: Checkpointer, step: int, top1: float | None) -> None:
@@ -109,7 +110,7 @@ def test_a_step_that_cannot_be_written_again_keeps_its_old_checkpoint(tmp_path, 
         save(checkpoints, 1, None)
         checkpoints.wait()
         monkeypatch.setattr(checkpoints._manager, "save", fail)
-        with pytest.raises(CheckpointError, match=r"saving step 1 to .* no room"):
+        with raises(CheckpointError, problem=("step 1", "no room")):
             save(checkpoints, 1, 0.5)
         assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
 
@@ -130,7 +131,7 @@ def flip_a_bit(step: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (flip_a_bit, r"isn't what was saved: \['w'\]"),
+        (flip_a_bit, "['w']"),
         (lambda step: (step / "iterator/metadata").write_text('{"next_index": 95}'), "iterator"),
         (lambda step: shutil.rmtree(step / "trainable"), "trainable"),
         (lambda step: shutil.rmtree(step / "metadata"), "metadata"),
@@ -154,7 +155,7 @@ def test_damage_does_not_pass_unnoticed(tmp_path, damage, reason):
     damage(tmp_path / "checkpoints/1")
     with (
         Checkpointer(tmp_path, read_only=True) as checkpoints,
-        pytest.raises(CorruptCheckpointError, match=f"reading step 1 from .*{reason}"),
+        raises(CorruptCheckpointError, where=str(tmp_path), problem=("step 1", reason)),
     ):
         restore(checkpoints, 1)
 
@@ -165,7 +166,7 @@ def test_a_checkpoint_under_another_steps_name_is_not_believed(tmp_path):
     (tmp_path / "checkpoints/24").rename(tmp_path / "checkpoints/99")
     with (
         Checkpointer(tmp_path) as checkpoints,
-        pytest.raises(CorruptCheckpointError, match=r"step 99 .* it is of step 24: .* renamed"),
+        raises(CorruptCheckpointError, problem=("step 99", "step 24")),
     ):
         checkpoints.metadata(99)
 
@@ -210,9 +211,7 @@ def test_without_any_readable_metrics_nothing_is_moved(tmp_path):
         save(checkpoints, 2, 0.5)
     for step in "12":
         (tmp_path / "checkpoints" / step / "metrics/metrics").write_bytes(b"\0\0")
-    with pytest.raises(
-        CorruptCheckpointError, match=r"step \d is damaged: .* No other .* --workdir"
-    ):
+    with raises(CorruptCheckpointError, where=str(tmp_path), advice="--workdir"):
         Checkpointer(tmp_path)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
 
@@ -238,7 +237,7 @@ def test_metrics_that_the_system_cannot_read_are_not_damaged(tmp_path):
     ],
 )
 def test_neither_memory_nor_a_dead_process_is_the_disks_fault(error):
-    with pytest.raises(type(error)) as raised, wrap_errors("reading", "Look at the disk."):
+    with pytest.raises(type(error)) as raised, wrap_errors("DIR", "reading", "Check the disk."):
         raise error
     assert raised.value is error
 
@@ -251,7 +250,7 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, broken):
         shutil.rmtree(tmp_path / "checkpoints")
         if broken == "a file":
             (tmp_path / "checkpoints").touch()
-        with pytest.raises(CheckpointError, match=r"saving step 2 to .* failed"):
+        with raises(CheckpointError, where=str(tmp_path), problem="step 2"):
             save(checkpoints, 2, None)
     # A thread that waited for the folder would hold the process for 20 minutes.
     assert not [thread for thread in threading.enumerate() if "save" in thread.name]
@@ -303,7 +302,7 @@ def test_a_save_that_fails_in_mid_write_leaves_the_one_before(tmp_path):
                 iterator={},
                 metadata={},
             )
-            with pytest.raises(CheckpointError, match=r"File too large.* Earlier .* as they were"):
+            with raises(CheckpointError, problem="File too large"):
                 checkpoints.wait()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

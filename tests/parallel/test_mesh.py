@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from dstadapter_jax.errors import ConfigError
 from dstadapter_jax.parallel.mesh import make_mesh, parameter_sharding
+from tests.helpers.errors import raises
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -123,7 +125,8 @@ def test_a_run_goes_on_with_other_devices_and_the_same_effective_batch(run_dir, 
 
 @pytest.mark.parametrize("axes", [(2, 1), (0, 1), (-1, -1), (1, 3)])
 def test_a_mesh_that_is_not_the_devices_is_refused(axes):
-    with pytest.raises(ValueError, match=r"config.mesh: .* 1 devices .* data = "):
+    found = "data = {}, fsdp = {}".format(*axes)
+    with raises(ConfigError, where="config.mesh", expected="= 1,", found=found):
         make_mesh(*axes)
 
 

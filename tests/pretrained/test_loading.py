@@ -15,16 +15,13 @@ import pytest
 from flax import nnx
 from safetensors.numpy import save_file
 
+from dstadapter_jax.files.hashing import file_sha256
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained import formats as weight_files
-from dstadapter_jax.pretrained.loading import (
-    WeightsError,
-    dump_weights,
-    file_sha256,
-    load_weights,
-    resolve_source,
-)
+from dstadapter_jax.pretrained.formats import WeightsError, resolve_source
+from dstadapter_jax.pretrained.loading import dump_weights, load_weights
+from tests.helpers.errors import raises
 
 SIZES = {"input_resolution": 32, "num_frames": 4, "patch_size": 8, "width": 64, "heads": 4}
 ADDED = re.compile(r"_adapter\.|temporal_embedding|cls_head")
@@ -151,7 +148,7 @@ def test_whole_models_round_trip_bit_for_bit(whole):
     model = blank_model()
     report = load_weights(model, whole)
     assert_same(dump_weights(model), whole)
-    assert report.naming == "reference"
+    assert report.format == "reference"
     assert report.loaded == tuple(whole)
     assert report.initialized == report.ignored == ()
     again = blank_model()
@@ -196,7 +193,7 @@ def test_backbones_in_every_naming(backbone, whole, name):
     for reference, array in dumped.items():
         expected = backbone.get(reference, np.full_like(whole[reference], -7))
         np.testing.assert_array_equal(array, expected, err_msg=reference)
-    assert (report.naming, report.loaded) == (title, tuple(n for n in dumped if n in backbone))
+    assert (report.format, report.loaded) == (title, tuple(n for n in dumped if n in backbone))
     assert report.initialized == tuple(n for n in dumped if n not in backbone)
     assert len(report.ignored) == ignored
     assert set(report.ignored) < set(source) or not ignored
@@ -209,16 +206,15 @@ def test_missing_and_unexpected_names_stand_in_one_error(backbone, name):
     gone = next(n for n in source if re.search(r"\.1\..*(mlp|fc1)", n))
     source = {n: array for n, array in source.items() if n != gone} | {"visual.extra": gone}
     model = blank_model()
-    message = rf"missing: {re.escape(gone)}\n  unexpected: visual\.extra$"
-    with pytest.raises(WeightsError, match=message):
+    with raises(WeightsError, problem=(f"missing: {gone}\n", "unexpected: visual.extra")):
         load_weights(model, source)
     assert all((np.asarray(leaf) == -7).all() for leaf in leaves(model))
 
 
 def test_long_lists_are_cut(backbone):
-    with pytest.raises(WeightsError, match=r"missing: .* … and 6 more$"):
+    with raises(WeightsError, problem=("missing: ", "… and 6 more")):
         load_weights(blank_model(layers=4), backbone)
-    with pytest.raises(WeightsError, match=r"unexpected: .*resblocks\.2.* … and 6 more$"):
+    with raises(WeightsError, problem=("unexpected: ", "resblocks.2", "… and 6 more")):
         load_weights(blank_model(layers=2), backbone)
 
 
@@ -226,7 +222,7 @@ def test_adapters_come_all_together_or_not_at_all(whole):
     one = "backbone.transformer.resblocks.2.s_adapter.caf.fc.2.weight"
     for gone in (one, "backbone.temporal_embedding", "cls_head.fc_cls.weight"):
         part = {name: array for name, array in whole.items() if name != gone}
-        with pytest.raises(WeightsError, match=rf"missing: {gone}\n.*all of them or none"):
+        with raises(WeightsError, problem=f"missing: {gone}\n"):
             load_weights(blank_model(), part)
 
 
@@ -242,14 +238,16 @@ def test_adapters_come_all_together_or_not_at_all(whole):
     ],
 )
 def test_shapes_that_do_not_fit_name_the_likely_cause(whole, changes, message):
-    with pytest.raises(WeightsError, match=r"(?s)does not fit the model:.*" + message):
+    with raises(WeightsError) as caught:
         load_weights(blank_model(**changes), whole)
+    assert re.search(message, caught.value.problem, re.DOTALL)
 
 
 def test_names_of_no_naming():
-    with pytest.raises(WeightsError, match=r"reference, OpenAI CLIP, Hugging Face CLIP, timm;.*fc"):
+    titles = "reference, OpenAI CLIP, Hugging Face CLIP, timm"
+    with raises(WeightsError, expected=titles, found="fc.weight"):
         load_weights(blank_model(), {"fc.weight": np.ones(3)})
-    with pytest.raises(WeightsError, match="found none"):
+    with raises(WeightsError, found="none"):
         load_weights(blank_model(), {})
 
 
@@ -257,13 +255,13 @@ def test_names_of_no_naming():
 def test_values_that_are_not_finite_name_their_tensor(whole, value):
     bad = whole["backbone.ln_post.bias"].astype(np.float64)
     bad[3] = value
-    with pytest.raises(WeightsError, match=r"backbone\.ln_post\.bias: 1 of 64 values"):
+    with raises(WeightsError, where="backbone.ln_post.bias", found="1 of 64 values"):
         load_weights(blank_model(), whole | {"backbone.ln_post.bias": bad})
 
 
 def test_quantized_weights_are_refused(whole):
     quantized = whole["backbone.conv1.weight"].astype(np.int8)
-    with pytest.raises(WeightsError, match=r"conv1\.weight: expected floats, found int8"):
+    with raises(WeightsError, where="conv1.weight", expected="floats", found="int8"):
         load_weights(blank_model(), whole | {"backbone.conv1.weight": quantized})
 
 
@@ -288,7 +286,7 @@ def resampled(grid, side):
 def test_positions_are_resized_when_asked(backbone, side):
     name = "backbone.positional_embedding"
     model = blank_model(input_resolution=8 * side)
-    with pytest.raises(WeightsError, match="resize_positions=True"):
+    with raises(WeightsError, problem="resize_positions=True"):
         load_weights(model, backbone)
     load_weights(model, hugging_face(backbone, ""), resize_positions=True)
     found, source = dump_weights(model)[name], backbone[name]
@@ -335,14 +333,14 @@ def test_truncated_files(tmp_path, whole, file, kept):
     path = written(tmp_path / file, whole)
     content = path.read_bytes()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    assert_one_line(path, r"damaged, or not a .* file \(.+\); fetch it again\.")
+    assert_one_line(path)
 
 
 @pytest.mark.parametrize("file", ["w.safetensors", "w.npz"])
 def test_garbled_files(tmp_path, file):
     path = tmp_path / file
     path.write_bytes(np.random.default_rng(0).bytes(4096))
-    assert_one_line(path, "damaged, or not")
+    assert_one_line(path)
 
 
 def test_npz_members_garbled_or_pickled(tmp_path, whole):
@@ -350,30 +348,30 @@ def test_npz_members_garbled_or_pickled(tmp_path, whole):
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
     path.write_bytes(content)
-    assert_one_line(path, "damaged")
+    assert_one_line(path)
     np.savez(path, **whole | {"backbone.class_embedding": np.array([print], dtype=object)})
-    assert_one_line(path, r"damaged.*allow_pickle=False")
+    assert_one_line(path, "allow_pickle=False")
     buffer = io.BytesIO()
     np.save(buffer, np.ones(3))
     path.write_bytes(buffer.getvalue())
-    assert_one_line(path, "found one array")
+    assert_one_line(path, "one array")
 
 
-def assert_one_line(path, message):
-    with pytest.raises(WeightsError, match=message) as caught:
+def assert_one_line(path, *facts):
+    with raises(WeightsError, where=str(path)) as caught:
         load_weights(blank_model(), path)
-    assert str(path) in str(caught.value)
+    assert all(fact in str(caught.value) for fact in facts)
     assert "\n" not in str(caught.value)
 
 
 def test_paths_that_are_no_weights(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.npz: .* found nothing; give a file or hf:"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.npz"):
         load_weights(blank_model(), tmp_path / "gone.npz")
-    with pytest.raises(FileNotFoundError, match="found a folder"):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
         resolve_source(tmp_path)
     for name in ("w.ckpt", "weights"):
         (tmp_path / name).write_bytes(b"x")
-        with pytest.raises(WeightsError, match=r"ends in \.safetensors, \.npz, \.pt, \.pth, \.bin"):
+        with raises(WeightsError, expected=".safetensors, .npz, .pt, .pth, .bin"):
             load_weights(blank_model(), tmp_path / name)
 
 
@@ -396,11 +394,10 @@ def test_hub_files_come_from_the_cache_of_the_pinned_commit(tmp_path, monkeypatc
     assert_same(dump_weights(model), whole)
     written(snapshot / "model.safetensors", whole)
     assert resolve_source("hf:owner/repo", commit) == snapshot / "model.safetensors"
-    message = r"hf:owner/repo/w\.npz at revision main: not fetched \(.+\)\. Check the name"
-    with pytest.raises(WeightsError, match=message):
+    with raises(WeightsError, where="hf:owner/repo/w.npz at revision main"):
         resolve_source("hf:owner/repo/w.npz")
     for malformed in ("hf:", "hf:repo", "hf:owner/", "hf:owner/repo/"):
-        with pytest.raises(WeightsError, match="expected hf:OWNER/REPO"):
+        with raises(WeightsError, expected="hf:OWNER/REPO", found=malformed):
             resolve_source(malformed)
 
 
@@ -408,9 +405,8 @@ def test_pytorch_files_without_pytorch_say_how_to_convert(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it weren't installed
     for suffix in (".pt", ".pth", ".bin"):
         (tmp_path / f"w{suffix}").write_bytes(b"x")
-        assert_one_line(
-            tmp_path / f"w{suffix}", r"pip install torch.*safetensors\.torch\.save_file"
-        )
+        advice = ("pip install torch", "safetensors.torch.save_file")
+        assert_one_line(tmp_path / f"w{suffix}", *advice)
 
 
 def test_pytorch_files(tmp_path, whole):
@@ -425,11 +421,11 @@ def test_pytorch_files(tmp_path, whole):
     rounded = {n: a.astype(ml_dtypes.bfloat16).astype(np.float32) for n, a in whole.items()}
     assert_same(dump_weights(model), rounded)
     torch.save(list(tensors.values()), tmp_path / "w.pt")
-    assert_one_line(tmp_path / "w.pt", "expected a state_dict, found a list")
+    assert_one_line(tmp_path / "w.pt", "state_dict", "list")
     torch.save({"state_dict": tensors, "work_dir": tmp_path}, tmp_path / "w.pt")
-    assert_one_line(tmp_path / "w.pt", "more than tensors")
+    assert_one_line(tmp_path / "w.pt")
     (tmp_path / "w.pt").write_bytes((tmp_path / "w.pth").read_bytes()[:-9000])
-    assert_one_line(tmp_path / "w.pt", "damaged")
+    assert_one_line(tmp_path / "w.pt")
 
 
 # PyTorch warns that the format of OpenAI's files is old, and before it refuses others of it.
@@ -447,6 +443,6 @@ def test_torchscript_is_opened_only_if_its_hash_is_published(tmp_path, monkeypat
         module.register_parameter(leaf, torch.nn.Parameter(torch.from_numpy(array)))
     path = tmp_path / "ViT.pt"
     torch.jit.script(root).save(path)
-    assert_one_line(path, r"TorchScript archive other than those of OpenAI's CLIP ViT-B/16, ViT-L")
+    assert_one_line(path, "TorchScript", "ViT-B/16, ViT-L")
     monkeypatch.setitem(weight_files.OPENAI_SHA256, file_sha256(path), "this one")
     assert load_weights(blank_model(), path).ignored == ("visual.proj",)
