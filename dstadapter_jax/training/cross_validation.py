@@ -17,7 +17,7 @@ from dstadapter_jax.evaluation import bootstrap
 from dstadapter_jax.evaluation.report.signers_page import render
 from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.training.loop import train_and_evaluate
-from dstadapter_jax.training.resume import check_same_run
+from dstadapter_jax.training.resume import check_same_config
 from dstadapter_jax.training.workdir import lock_workdir
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def cross_validate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
         for number, signer in enumerate(signers, start=1):
             fold, folder = _fold_config(config, signer), workdir / fold_name(signer)
             if signer in done:
-                check_same_run(folder, _read_json(folder / "config.json"), fold.to_dict())
+                check_same_config(folder, _read_json(folder / "config.json"), fold.to_dict())
                 continue
             logger.info("signer %d of %d: %s, in %s", number, len(signers), signer, folder)
             done[signer] = train_and_evaluate(fold, folder)

@@ -1,4 +1,4 @@
-"""Pictures of a run for its workdir: training curves and confusion matrix."""
+"""Training curves as a PNG file."""
 
 import pathlib
 
@@ -10,7 +10,7 @@ from dstadapter_jax.visualization.figures import save_figure
 
 
 def draw_curves(path: pathlib.Path, metrics: pathlib.Path) -> None:
-    """Draws loss, learning rate and validation accuracy from a `metrics.jsonl` to a PNG file."""
+    """Draw loss, learning rate and validation accuracy of a `metrics.jsonl` as a PNG file."""
     rows = read_metrics(metrics)
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     panels = figure.subplots(1, 3)

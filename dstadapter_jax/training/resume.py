@@ -1,80 +1,118 @@
-"""Whether a run may resume from a workdir's checkpoints: config, batch size, backbone, dataset."""
+"""Resuming a run: which checkpoint, and whether config, batch, backbone and dataset are its own."""
 
 import json
 import logging
 import math
 import pathlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
+
+from dstadapter_jax.checkpoints.integrity import QUARANTINE, CorruptCheckpointError
+from dstadapter_jax.checkpoints.manager import Checkpointer
+from dstadapter_jax.errors import ConfigError, UserError
 from dstadapter_jax.parallel.hosts import all_gather_json
+from dstadapter_jax.training.config_checks import (
+    DATASET,
+    RESUME_IGNORED_FIELDS,
+    allowed_changes,
+    flat_fields,
+)
+from dstadapter_jax.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-# Fields that may differ when a run goes on: they say where and how fast, not what. Of the backbone
-# the hash is compared and not the place, of the batch its size over all devices; and both decoders
-# give the same frames.
-RESUME_IGNORED_FIELDS = (
-    *("data.dir", "data.num_threads", "data.decoder", "mesh.data", "mesh.fsdp", "batch_size"),
-    *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),
-    *("wandb_project", "allow_changed"),
+# Fields that may differ between the processes of a run: places on their machines.
+PER_HOST_FIELDS = (
+    *("data.dir", "data.num_threads", "data.decoder", "pretrained", "pretrained_revision"),
+    "wandb_project",
 )
-
-
-DATASET = "dataset"  # beside the fields in `config.allow_changed`: another build of it
-
-
-# All others of `config.model`, and the seed, shape the random weights of a run without a backbone.
+# All other fields of `config.model`, and the seed, determine random weights.
 NON_INIT_FIELDS = ("model.dropout", "model.dtype", "model.remat")
 
 
-# Of fields that runs of older versions don't know: what these did.
-DEFAULTS = {"data.test_signer": ""}
+def restore_latest(trainer: Trainer, checkpoints: Checkpointer) -> None:
+    """Restore the newest checkpoint that is not corrupt, if there is any.
+
+    With several processes a corrupt checkpoint ends the run: one alone may fail to read it, and the
+    processes would continue from different states.
+
+    Raises:
+        CorruptCheckpointError: All checkpoints are corrupt, or all were quarantined before.
+        UserError: The workdir holds another run.
+    """
+    corrupt: dict[int, CorruptCheckpointError] = {}
+    steps, folder = checkpoints.steps(), trainer.workdir / QUARANTINE
+    if not steps and folder.exists():
+        raise CorruptCheckpointError(
+            str(trainer.workdir),
+            problem=f"all checkpoints are corrupt (see {folder})",
+            advice="Use a new --workdir to start over, or move that folder elsewhere.",
+        )
+    for step in steps:
+        try:
+            check_resumable(trainer, checkpoints.metadata(step), step)
+            trainer.restore(checkpoints, step)
+            break
+        except CorruptCheckpointError as error:
+            if jax.process_count() > 1:
+                raise
+            corrupt[step] = error
+    else:
+        if corrupt:
+            raise corrupt[max(corrupt)]
+    # Only now: if none had been readable, the cause might have been elsewhere.
+    for step, reason in corrupt.items():
+        checkpoints.quarantine(step, reason)
 
 
-def allowed_changes(config: dict[str, Any]) -> tuple[str, ...]:
-    """The fields that `config.allow_changed` names; raises ValueError if one doesn't exist."""
-    names = tuple(name.strip() for name in config["allow_changed"].split(",") if name.strip())
-    known = sorted({DATASET, *flat_fields(config)} - set(RESUME_IGNORED_FIELDS))
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                f"config.allow_changed: expected some of {', '.join(known)}, found {name!r}."
-                f" {', '.join(RESUME_IGNORED_FIELDS)} may always differ."
-            )
-    return names
+def check_resumable(trainer: Trainer, saved: Mapping[str, Any], step: int) -> None:
+    """Raise UserError if a checkpoint's run is not this trainer's run.
+
+    Args:
+        trainer: The run as configured now.
+        saved: Metadata of the checkpoint.
+        step: Step of the checkpoint.
+    """
+    config = trainer.config.to_dict()
+    check_same_config(trainer.workdir, saved["config"], config)
+    check_same_inputs(trainer.workdir, saved, trainer.identity(), allowed_changes(config))
+    done = step / trainer.steps_per_epoch
+    if trainer.config.num_epochs < done:
+        raise ConfigError(
+            "config.num_epochs",
+            expected=f"at least {math.ceil(done)}, the epochs begun in {trainer.workdir}",
+            found=trainer.config.num_epochs,
+        )
 
 
-def check_same_run(workdir: pathlib.Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raises ValueError, naming the fields, if a config isn't that of the workdir's checkpoints."""
-    found, wanted = (
-        DEFAULTS | flat_fields(json.loads(json.dumps(config))) for config in (saved, asked)
-    )
-    differing = {
-        field: f"{field}: {found.get(field)!r} there, {wanted.get(field)!r} asked for"
-        for field in sorted(found.keys() | wanted.keys())
-        if field not in RESUME_IGNORED_FIELDS and found.get(field) != wanted.get(field)
-    }
-    redrawn, allowed = _redrawn(differing, asked), allowed_changes(asked)
+def check_same_config(workdir: pathlib.Path, saved: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raise UserError with the differing fields if a config is not that of the workdir's run."""
+    # JSON turns tuples into lists.
+    old, new = (flat_fields(json.loads(json.dumps(each))) for each in (saved, config))
+    differing = _differences(old, new, ignored=RESUME_IGNORED_FIELDS)
+    redrawn, allowed = _redrawn_by(differing, config), allowed_changes(config)
     refused = [field for field in differing if field in redrawn or field not in allowed]
     if refused:
-        change = f", or for the change: --config.allow_changed={','.join(differing)}."
-        no_change = (
-            f". {', '.join(redrawn)} can't change: as config.pretrained is empty, the frozen"
-            " weights are drawn from them at each start, and no checkpoint holds these."
-        )
-        raise ValueError(
-            f"{workdir} holds another run, with {'; '.join(differing[field] for field in refused)}."
-            " Choose another --workdir, or ask for the same to go on with that run"
-            f"{no_change if redrawn else change}"
+        advice = f"To change fields of that run: --config.allow_changed={','.join(differing)}."
+        if redrawn:
+            advice = (
+                f"{', '.join(redrawn)} can't change: with an empty config.pretrained the frozen"
+                " weights are drawn from them at each start, and no checkpoint holds these."
+            )
+        raise UserError(
+            str(workdir),
+            problem=f"holds another run: {'; '.join(differing[field] for field in refused)}",
+            advice=f"Choose another --workdir, or use the same config to resume. {advice}",
         )
     if differing:
-        logger.warning("from here on changed: %s", "; ".join(differing.values()))
+        logger.warning("changed from here on: %s", "; ".join(differing.values()))
 
 
-def _redrawn(differing: Iterable[str], asked: dict[str, Any]) -> list[str]:
-    """The fields without which a run that has no backbone file would get other frozen weights."""
-    if asked["pretrained"] or asked["tune"] == "full":
+def _redrawn_by(differing: Iterable[str], config: dict[str, Any]) -> list[str]:
+    """Differing fields that would change the frozen weights of a run without a backbone file."""
+    if config["pretrained"] or config["tune"] == "full":
         return []
     return [
         field
@@ -83,107 +121,86 @@ def _redrawn(differing: Iterable[str], asked: dict[str, Any]) -> list[str]:
     ]
 
 
-def flat_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A config's fields by their names with dots."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flat_fields(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def check_same_inputs(
+    workdir: pathlib.Path,
+    saved: Mapping[str, Any],
+    found: Mapping[str, Any],
+    allowed: Iterable[str] = (),
+) -> None:
+    """Raise UserError if batch size, backbone or dataset are not those of the workdir's run.
 
-
-# Fields that may differ among the processes of a run: where things are on their machines.
-PER_HOST_FIELDS = (
-    *("data.dir", "data.num_threads", "data.decoder", "pretrained", "pretrained_revision"),
-    "wandb_project",
-)
+    Args:
+        workdir: Workdir of the run.
+        saved: Metadata of its checkpoint.
+        found: The same fields of the run as configured now.
+        allowed: Result of `allowed_changes`.
+    """
+    same_batch = (
+        "Use the same number of devices, or set config.batch_size (per device) or"
+        " config.gradient_accumulation_steps so that the product is the same."
+    )
+    same_data = "Pass the folder of the original dataset: --config.data.dir=OUT."
+    for name, key, advice in (
+        ("clips in a batch", "global_batch_size", same_batch),
+        ("backbone", "backbone", "Use the same backbone file: --config.pretrained=FILE."),
+        ("number of clips", "num_clips", same_data),
+        ("labels", "label_names", same_data),
+    ):
+        old, new = (
+            fields[key]["sha256"] if key == "backbone" else fields[key] for fields in (saved, found)
+        )
+        if old != new:
+            raise UserError(f"{workdir}: {name}", expected=old, found=new, advice=advice)
+    old, new = saved["dataset_sha256"], found["dataset_sha256"]
+    parts = ", ".join(part for part in old | new if old.get(part) != new.get(part))
+    if parts and DATASET not in allowed:
+        raise UserError(
+            f"{workdir}: dataset",
+            problem=f"same labels and number of clips as the run's, but another build: {parts}"
+            " differ",
+            advice=f"{same_data} Or choose another --workdir. To resume with the same clips built"
+            f" again: --config.allow_changed={DATASET}.",
+        )
+    if parts:
+        logger.warning("another build of the dataset from here on: %s differ", parts)
 
 
 def check_same_on_all_hosts(
     workdir: pathlib.Path, config: dict[str, Any], identity: dict[str, Any]
 ) -> None:
-    """Raises ValueError, naming the fields, if a run's processes were asked for different ones.
+    """Raise UserError with the differing fields if processes were started differently; collective.
 
-    All must ask. They would train to the end, each its own, or wait for each other without end.
+    They would each train another run, or wait for each other forever.
 
     Args:
-        workdir: Of the run.
-        config: Its fields.
-        identity: What else a checkpoint is known by.
+        workdir: Workdir of the run.
+        config: Fields of the run.
+        identity: Result of `Trainer.identity`.
     """
-    backbone = {"the backbone's SHA-256": identity["backbone"]["sha256"]}
-    own = {"--workdir": str(workdir.absolute())} | flat_fields(config) | dict(identity) | backbone
-    hosts = all_gather_json(
-        {name: own[name] for name in own if name not in (*PER_HOST_FIELDS, "backbone")}
+    backbone = {"backbone": identity["backbone"]["sha256"]}
+    own = {"--workdir": str(workdir.absolute()), **flat_fields(config), **identity, **backbone}
+    first, *others = all_gather_json(
+        {name: value for name, value in own.items() if name not in PER_HOST_FIELDS}
     )
     differing = [
-        f"{name}: {hosts[0].get(name)!r} for process 0, {other.get(name)!r} for process {number}"
-        for number, other in enumerate(hosts)
-        for name in hosts[0] | other
-        if other.get(name) != hosts[0].get(name)
+        f"process {number}: {text}"
+        for number, other in enumerate(others, start=1)
+        for text in _differences(first, other).values()
     ]
     if differing:
-        raise ValueError(
-            f"the processes of the run were asked for different ones: {'; '.join(differing)}."
-            " Start all of them with the same command, config, data and backbone."
+        raise UserError(
+            "processes",
+            problem=f"started differently from process 0: {'; '.join(differing)}",
+            advice="Start all processes with the same command, config, data and backbone.",
         )
 
 
-def check_resumable(
-    workdir: pathlib.Path,
-    saved: Mapping[str, Any],
-    asked: Mapping[str, Any],
-    allowed: Collection[str] = (),
-) -> None:
-    """Raises ValueError if batch, backbone or dataset aren't those of the workdir's run.
-
-    Args:
-        workdir: Of the run.
-        saved: Metadata of its checkpoint.
-        asked: The same fields as they are now.
-        allowed: What may differ, as `allowed_changes` returns it: of these, the dataset's build.
-    """
-    same_batch = (
-        "Use as many devices as before, or set config.batch_size, which is per device, or"
-        " config.gradient_accumulation_steps so that the product is the same."
-    )
-    same_file = "Use the same backbone file: --config.pretrained=FILE."
-    same_data = "Say where the dataset is that it began with: --config.data.dir=OUT."
-    for what, key, advice in (
-        ("clips in a batch", "global_batch_size", same_batch),
-        ("the backbone's SHA-256", "backbone", same_file),
-        ("clips", "num_clips", same_data),
-        ("labels", "label_names", same_data),
-    ):
-        there, here = (
-            fields[key]["sha256"] if key == "backbone" else fields[key] for fields in (saved, asked)
-        )
-        if there != here:
-            raise ValueError(
-                f"{workdir}: {what}: the run there has {there!r}, asked for {here!r}. {advice}"
-            )
-    if "dataset_sha256" not in saved:
-        logger.warning("%s is of an older version: whether its clips are these isn't told", workdir)
-        return
-    there, here = saved["dataset_sha256"], asked["dataset_sha256"]
-    differing = ", ".join(part for part in there | here if there.get(part) != here.get(part))
-    if differing and DATASET not in allowed:
-        raise ValueError(
-            f"{workdir}: the dataset has the labels and as many clips as the one that the run there"
-            f" began with, but is another or another build: {differing} differ. {same_data} Or"
-            f" choose another --workdir; if it is the same clips built again, go on with them:"
-            f" --config.allow_changed={DATASET}."
-        )
-    if differing:
-        logger.warning("from here on another build of the dataset: %s differ", differing)
-
-
-def check_epochs(workdir: pathlib.Path, done: float, asked: int) -> None:
-    """Raises ValueError if fewer epochs are asked for than the workdir's run has done."""
-    if asked < done:
-        raise ValueError(
-            f"config.num_epochs: expected at least {math.ceil(done)}, the epochs that the run in"
-            f" {workdir} has begun, found {asked}."
-        )
+def _differences(
+    expected: Mapping[str, Any], found: Mapping[str, Any], ignored: Iterable[str] = ()
+) -> dict[str, str]:
+    """Differing fields, each with both values as text."""
+    return {
+        name: f"{name}: expected {expected.get(name)!r}, found {found.get(name)!r}"
+        for name in sorted(expected.keys() | found.keys())
+        if name not in ignored and expected.get(name) != found.get(name)
+    }

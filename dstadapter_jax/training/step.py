@@ -1,4 +1,4 @@
-"""One update of the trainable weights, as a pure function."""
+"""The training step: one update of the trainable weights, as a pure function."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,65 +19,62 @@ from dstadapter_jax.parallel.mesh import (
 
 
 class TrainState(NamedTuple):
-    """All that a step changes."""
+    """Everything that a training step changes."""
 
     step: jax.Array
     trainable: dict
     optimizer: optax.OptState
 
 
+TrainStep = Callable[..., tuple[TrainState, jax.Array]]
+
+
 def make_train_step(
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
     prepare: Callable[[jax.Array], jax.Array],
-) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """The update for one batch, which comes in A microbatches whose gradients are averaged.
+) -> TrainStep:
+    """Build the training step for a batch of A microbatches, whose gradients are averaged.
 
     Args:
-        graphdef: Of the model.
-        optimizer: Of its trainable part.
-        prepare: From clips as they are given to what the model takes, for one microbatch, so that
-            only its pixels are ever held in float32.
+        graphdef: Structure of the model.
+        optimizer: Optimizer of the trainable weights.
+        prepare: Converts stored clips to the model's input, one microbatch at a time, so that only
+            one microbatch is held in float32.
 
     Returns:
         `(state, frozen, clips, labels, key) -> (state, loss)` with `clips` `(A, B, T, H, W, 3)` and
-        `labels` `(A, B)`. The dropout mask follows from the key, the step and a clip's place in the
-        batch, so that neither A nor the devices change it.
+        `labels` `(A, B)`. The dropout mask depends on key, step and a clip's position in the batch,
+        but not on A or the number of devices.
     """
+
+    def loss_fn(
+        trainable: dict, frozen: dict, clips: jax.Array, labels: jax.Array, mask: jax.Array
+    ) -> jax.Array:
+        model = nnx.merge(graphdef, trainable, frozen)
+        logits = model.head(model.apply_dropout(model.features(prepare(clips)), mask))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    # The gradient is taken with respect to the trainable weights only, so frozen weights have none.
+    # It is vmapped over devices: each sums its own clips' gradients, and these are averaged once,
+    # at the end. Otherwise the compiler would all-reduce after each product of each microbatch.
+    grad_fn = jax.vmap(jax.value_and_grad(loss_fn), in_axes=(None, None, 0, 0, 0))
 
     def train_step(
         state: TrainState, frozen: dict, clips: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[TrainState, jax.Array]:
-        def loss_of(
-            trainable: dict, clips: jax.Array, labels: jax.Array, mask: jax.Array
-        ) -> jax.Array:
-            # Gradients are taken over the trainable part alone, so that none of the frozen weights'
-            # is ever computed.
-            model = nnx.merge(graphdef, trainable, frozen)
-            logits = model.head(model.apply_dropout(model.features(prepare(clips)), mask))
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-        # Each device sums up its own clips' gradients, and these are averaged once, at the end.
-        # Left to itself, the compiler sends what each product of each microbatch adds to them.
-        of_parts = jax.vmap(jax.value_and_grad(loss_of), in_axes=(None, 0, 0, 0))
-        devices = device_count()
-
         def accumulate(
             sums: tuple[jax.Array, dict], microbatch: tuple[jax.Array, ...]
         ) -> tuple[tuple[jax.Array, dict], None]:
-            parts = [rows.reshape(devices, -1, *rows.shape[1:]) for rows in microbatch]
-            found = of_parts(state.trainable, *map(constrain_batch, parts))
+            rows = map(_split_over_devices, microbatch)
+            found = grad_fn(state.trainable, frozen, *rows)
             return jax.tree.map(lambda a, b: constrain_batch(a + b), sums, found), None
 
         count, size = labels.shape
         model = nnx.merge(graphdef, state.trainable, frozen)
         mask = model.dropout_mask(jax.random.fold_in(key, state.step), count * size)
-        zeros = jax.tree.map(
-            lambda leaf: constrain_batch(jnp.zeros((devices, *leaf.shape))),
-            (jnp.zeros(()), state.trainable),
-        )
         microbatches = (clips, labels, mask.reshape(count, size, -1))
-        sums, _ = jax.lax.scan(accumulate, zeros, microbatches)
+        sums, _ = jax.lax.scan(accumulate, _zero_sums(state.trainable), microbatches)
         loss, gradients = jax.tree.map(lambda total: total.mean(axis=0) / count, sums)
         updates, moments = optimizer.update(gradients, state.optimizer, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
@@ -86,9 +83,20 @@ def make_train_step(
     return train_step
 
 
-def jit_train_step(
-    train_step: Callable[..., tuple[TrainState, jax.Array]], mesh: Mesh, state: TrainState
-) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """Compiles the update for a mesh; the state that is passed in is given up."""
+def _split_over_devices(rows: jax.Array) -> jax.Array:
+    """Reshape `(B, …)` to `(devices, B / devices, …)`, sharded over the devices."""
+    return constrain_batch(rows.reshape(device_count(), -1, *rows.shape[1:]))
+
+
+def _zero_sums(trainable: dict) -> tuple[jax.Array, dict]:
+    """Zeros for the sums of loss and gradients, one of each per device."""
+    return jax.tree.map(
+        lambda leaf: constrain_batch(jnp.zeros((device_count(), *leaf.shape))),
+        (jnp.zeros(()), trainable),
+    )
+
+
+def jit_train_step(train_step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
+    """Compile a training step for a mesh; the state passed to it is donated."""
     shardings = parameter_sharding(mesh, state), replicated(mesh)
     return jax.jit(traced_under(mesh, train_step), donate_argnums=0, out_shardings=shardings)

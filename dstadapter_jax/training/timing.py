@@ -1,4 +1,4 @@
-"""Where a run's time goes: waiting for clips, computing or saving; and the memory that it takes."""
+"""Time per training step spent on data, computing and saving, and peak memory."""
 
 import contextlib
 import logging
@@ -14,67 +14,67 @@ import jax
 
 logger = logging.getLogger(__name__)
 
-INPUT_BOUND = 0.3  # share of the time spent waiting for clips from which on it is worth mending
+INPUT_BOUND = 0.3  # share of time spent waiting for data that triggers a warning
 
 
 class StepTimer:
-    """Splits the time since the last line of the log without making the loop wait for the device.
+    """Timer of the steps since the last log row; it never makes the loop wait for the device.
 
-    Steps are computed while the next ones are prepared, so that a wait for clips costs something
-    only where the device has run out of work: a thread notes when it ended each step.
+    The device computes a step while the host loads the next batch, so waiting for data costs time
+    only while the device is idle. A thread records when the device finishes each step.
     """
 
     def __init__(self) -> None:
-        self._given: queue.SimpleQueue[jax.Array | None] = queue.SimpleQueue()
-        # Steps; the thread alone writes how many have ended, and when.
-        self._begun = self._ended = 0
+        self._pending: queue.SimpleQueue[jax.Array | None] = queue.SimpleQueue()
+        # Counts of steps; only the thread writes the number and time of finished ones.
+        self._started_steps = self._finished_steps = 0
         self._idle_since = time.monotonic()
-        # A daemon: if a peer died, the device may never end its step.
-        self._thread = threading.Thread(target=self._watch, name="speed", daemon=True)
+        # A daemon: if another process died, the device may never finish its step.
+        self._thread = threading.Thread(target=self._watch, name="step timer", daemon=True)
         self._thread.start()
         self._warm = self._warned = False
         self.restart()
 
     def restart(self) -> None:
-        """Begins to measure anew."""
+        """Start a new measurement."""
         self._started, self._steps = time.monotonic(), 0
         self._data = self._saving = 0.0
 
     def close(self) -> None:
-        """Ends the thread, unless the device holds it."""
-        self._given.put(None)
+        """Stop the thread, unless the device blocks it."""
+        self._pending.put(None)
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
-        while (result := self._given.get()) is not None:
-            with contextlib.suppress(Exception):  # which the loop meets, too
+        while (result := self._pending.get()) is not None:
+            with contextlib.suppress(Exception):  # the loop raises it, too
                 result.block_until_ready()
             self._idle_since = time.monotonic()
-            self._ended += 1
+            self._finished_steps += 1
 
     @contextlib.contextmanager
     def waiting_for_data(self) -> Iterator[None]:
-        """Around what gets the next batch."""
+        """Measure the block that gets the next batch."""
         begun = time.monotonic()
         yield
-        if self._ended == self._begun:
+        if self._finished_steps == self._started_steps:
             self._data += time.monotonic() - max(begun, self._idle_since)
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:
-        """Around what begins to save."""
+        """Measure the block that starts a save."""
         begun = time.monotonic()
         yield
         self._saving += time.monotonic() - begun
 
     def step(self, result: jax.Array) -> None:
-        """Tells of a step that the device was given, and what it will have computed at its end."""
+        """Record a dispatched step by its result, which is ready when the step is finished."""
         self._steps += 1
-        self._begun += 1
-        self._given.put(result)
+        self._started_steps += 1
+        self._pending.put(result)
 
     def metrics(self, batch_size: int) -> dict[str, float]:
-        """Clips a second, the seconds a step by where they went, and the peaks of memory in GB."""
+        """Clips per second, seconds per step by category, and peak memory in GB."""
         total = time.monotonic() - self._started
         seconds = {
             "data_seconds": self._data / self._steps,
@@ -86,20 +86,20 @@ class StepTimer:
         return {"clips_per_second": self._steps * batch_size / total, **seconds, **_memory()}
 
     def _warn(self, waiting: float) -> None:
-        """Once; the first line's steps fill the pipeline and compile the program."""
+        """Warn once; not for the first row, whose steps include compilation."""
         if self._warm and not self._warned and waiting > INPUT_BOUND:
             self._warned = True
             logger.warning(
-                "the input pipeline holds the run back: %d %% of the time goes into waiting for"
-                " clips. If config.data.name is an original storage, train on frames; if not all of"
-                " this machine's %d cores are busy, raise --config.data.num_threads.",
+                "training is input-bound: %d %% of the time is spent waiting for data. If"
+                " config.data.name is an original storage, train on frames. If not all of this"
+                " machine's %d cores are busy, raise --config.data.num_threads.",
                 *(100 * waiting, os.cpu_count()),
             )
 
 
 def _memory() -> dict[str, float]:
-    unit = 1 if sys.platform == "darwin" else 1024  # of what the kernel counts in, bytes or KiB
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, else KiB
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     stats = [device.memory_stats() for device in jax.local_devices()]
-    devices = [stat["peak_bytes_in_use"] for stat in stats if stat]  # CPUs keep none
+    devices = [stat["peak_bytes_in_use"] for stat in stats if stat]  # CPUs have none
     return {"host_gb": host / 1e9} | ({"device_gb": max(devices) / 1e9} if devices else {})

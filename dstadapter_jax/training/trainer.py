@@ -1,4 +1,4 @@
-"""A training run as an object: built from a config, restored, advanced and saved."""
+"""State of a training run, and the operations on it: update, validate, save."""
 
 import dataclasses
 import logging
@@ -13,11 +13,11 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from dstadapter_jax.checkpoints.integrity import CorruptCheckpointError
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import batch_ids, train_batches
 from dstadapter_jax.data.preprocess import normalize, preprocess_config
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.evaluation.results import MissingClips
 from dstadapter_jax.evaluation.scores import score_split
 from dstadapter_jax.inference.recognizer import Recognizer, make_predict
@@ -33,12 +33,6 @@ from dstadapter_jax.parallel.mesh import (
 from dstadapter_jax.pretrained.initialization import build_model
 from dstadapter_jax.training.config_checks import check_dataset, check_fields, check_steps
 from dstadapter_jax.training.optimizer import cosine_by_epoch, make_optimizer
-from dstadapter_jax.training.resume import (
-    allowed_changes,
-    check_epochs,
-    check_resumable,
-    check_same_run,
-)
 from dstadapter_jax.training.step import TrainState, jit_train_step, make_train_step
 from dstadapter_jax.training.timing import StepTimer
 
@@ -46,22 +40,32 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """One training run: what it is made of, and where it stands.
+    """A training run: its components and its state.
 
     Attributes:
-        step: Updates done; an epoch has `steps_per_epoch` of them.
-        losses: Of the steps since the last line of the metrics log.
-        speed: Since then, too.
-        validated: Whether the validation that is due at `step` was done.
+        step: Number of updates done; an epoch has `steps_per_epoch`.
+        state: Step, trainable weights and optimizer state on the devices.
+        losses: Losses since the last row of the metrics log.
+        timer: Timing since then.
+        validation_pending: Whether the validation at `step` still has to be done.
     """
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
+        """Build a run's components; raises UserError if config, dataset or backbone do not fit."""
         check_fields(config)
         self.config, self.workdir = config, workdir
         self.dataset = open_dataset(config.data.name, config.data.dir, config.data.test_signer)
         check_dataset(config, self.dataset)
         self.preprocess = preprocess_config(config)
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+        self._open_batches()
+        self._build_model()
+        self._key = jax.random.key(config.seed)
+        self.step, self.losses, self.validation_pending = 0, list[Any](), False
+        self.timer = StepTimer()
+
+    def _open_batches(self) -> None:
+        config = self.config
         microbatch = config.batch_size * self.mesh.size
         self.batch_size = microbatch * config.gradient_accumulation_steps
         self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
@@ -78,10 +82,6 @@ class Trainer:
             num_threads=config.data.num_threads,
             rows=np.add.outer(starts, process_rows(self.mesh, microbatch)).ravel(),
         )
-        self._build_model()
-        self._key = jax.random.key(config.seed)
-        self.step, self.losses, self.validated = 0, list[Any](), True
-        self.speed = StepTimer()
 
     def _build_model(self) -> None:
         config, mesh = self.config, self.mesh
@@ -89,7 +89,7 @@ class Trainer:
         graphdef, trainable, frozen = partition(model, config.tune)
         trained, fixed = count_parameters(trainable), count_parameters(frozen)
         logger.info(
-            "%s parameters, %s trained (%.3f %%), tune=%s; %d devices; %d steps of %d clips",
+            "%s parameters, %s trainable (%.3f %%), tune=%s; %d devices; %d steps of %d clips",
             *(f"{trained + fixed:,}", f"{trained:,}", 100 * trained / (trained + fixed)),
             *(config.tune, mesh.size, self.total_steps, self.batch_size),
         )
@@ -106,65 +106,11 @@ class Trainer:
 
     @property
     def epoch(self) -> float:
-        """Epochs done, as a fraction."""
+        """Number of epochs done, as a fraction."""
         return self.step / self.steps_per_epoch
 
-    def validation_due(self) -> bool:
-        """Whether an epoch ends here after which the recipe validates."""
-        epoch, rest = divmod(self.step, self.steps_per_epoch)
-        if rest or not epoch:
-            return False
-        every, last = self.config.validate_every_epochs, self.config.validate_last_epochs
-        left = self.config.num_epochs - epoch
-        return left == 0 or left < last or epoch % every == 0
-
-    def restore(self, checkpoints: Checkpointer) -> None:
-        """Goes to the newest checkpoint that isn't damaged, if there are any.
-
-        Of many processes one alone may fail to read: then none goes on, as they would part.
-
-        Raises:
-            DamagedCheckpointError: All are: the newest's error; or all were moved aside before.
-        """
-        damaged: dict[int, CorruptCheckpointError] = {}
-        steps, aside = checkpoints.steps(), self.workdir / "corrupt_checkpoints"
-        if not steps and aside.exists():
-            raise CorruptCheckpointError(
-                f"{self.workdir}: no checkpoints but damaged ones, in {aside}. To begin anew choose"
-                " another --workdir, or move that folder elsewhere."
-            )
-        for step in steps:
-            try:
-                self._restore(checkpoints, step)
-                break
-            except CorruptCheckpointError as error:
-                if jax.process_count() > 1:
-                    raise
-                damaged[step] = error
-        else:
-            if damaged:
-                raise damaged[max(damaged)]
-        # Only now: had nothing been readable, the cause might have been another.
-        for step, reason in damaged.items():
-            checkpoints.quarantine(step, reason)
-
-    def _restore(self, checkpoints: Checkpointer, step: int) -> None:
-        saved = checkpoints.metadata(step)
-        asked = self.config.to_dict()
-        check_same_run(self.workdir, saved["config"], asked)
-        check_resumable(self.workdir, saved, self.identity(), allowed_changes(asked))
-        check_epochs(self.workdir, step / self.steps_per_epoch, self.config.num_epochs)
-        trainable, optimizer, position = checkpoints.restore_training(
-            step, self.state.trainable, self.state.optimizer
-        )
-        done = put_global(np.int32(step), self.state.step.sharding)
-        self.state = TrainState(done, trainable, optimizer)
-        self.batches.set_state(position)
-        self.step, self.losses, self.validated = step, saved["losses"], saved["validated"]
-        logger.info("going on from step %d of %d in %s", step, self.total_steps, self.workdir)
-
     def identity(self) -> dict[str, Any]:
-        """What, besides the config, makes it this run and no other."""
+        """Properties besides the config that a resumed run must share with its checkpoint."""
         return {
             "label_names": list(self.dataset.label_names),
             "num_clips": self.dataset.num_clips,
@@ -173,33 +119,45 @@ class Trainer:
             "global_batch_size": self.batch_size,
         }
 
+    def restore(self, checkpoints: Checkpointer, step: int) -> None:
+        """Restore the state from the checkpoint of a step."""
+        trainable, optimizer, position = checkpoints.restore_training(
+            step, self.state.trainable, self.state.optimizer
+        )
+        done = put_global(np.int32(step), self.state.step.sharding)
+        self.state = TrainState(done, trainable, optimizer)
+        self.batches.set_state(position)
+        saved = checkpoints.metadata(step)
+        self.step, self.losses = step, saved["losses"]
+        self.validation_pending = saved["validation_pending"]
+        logger.info("resuming at step %d of %d in %s", step, self.total_steps, self.workdir)
+
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
-        """Begins to save where the run stands, unless that is no good."""
-        self._check_finite()
+        """Start an asynchronous save; raises UserError if the state is not finite."""
+        self._check_losses()
         try:
-            with self.speed.saving():
-                self._save(checkpoints, metrics)
+            with self.timer.saving():
+                checkpoints.save(
+                    self.step,
+                    trainable=self.state.trainable,
+                    optimizer=self.state.optimizer,
+                    iterator=self.batches.get_state(),
+                    metadata=self._metadata(),
+                    metrics=metrics,
+                )
         except FloatingPointError as error:
             raise self._not_finite(self.step, str(error)) from error
 
-    def _save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None) -> None:
-        checkpoints.save(
-            self.step,
-            trainable=self.state.trainable,
-            optimizer=self.state.optimizer,
-            iterator=self.batches.get_state(),
-            metadata=self.identity()
-            | {
-                "config": self.config.to_dict(),
-                "losses": [float(loss) for loss in self.losses],
-                "validated": self.validated,
-            },
-            metrics=metrics,
-        )
+    def _metadata(self) -> dict[str, Any]:
+        return self.identity() | {
+            "config": self.config.to_dict(),
+            "losses": [float(loss) for loss in self.losses],
+            "validation_pending": self.validation_pending,
+        }
 
     def update(self) -> None:
-        """One step; its loss is fetched only when somebody needs it."""
-        with self.speed.waiting_for_data():
+        """Run one training step; its loss stays on the device until it is needed."""
+        with self.timer.waiting_for_data():
             rows = next(self.batches).items()
         microbatches = self.config.gradient_accumulation_steps
         split = {name: row.reshape(microbatches, -1, *row.shape[1:]) for name, row in rows}
@@ -207,55 +165,38 @@ class Trainer:
         self.state, loss = self._train_step(
             self.state, self.frozen, batch["clip"], batch["label"], self._key
         )
-        self.speed.step(loss)
+        self.timer.step(loss)
         self.losses.append(loss)
         self.step += 1
-        self.validated = not self.validation_due()
+        self.validation_pending = self._is_validation_step()
+
+    def _is_validation_step(self) -> bool:
+        """Whether the recipe validates after this step, the last of an epoch."""
+        epoch, remainder = divmod(self.step, self.steps_per_epoch)
+        if remainder or not epoch:
+            return False
+        every, last = self.config.validate_every_epochs, self.config.validate_last_epochs
+        left = self.config.num_epochs - epoch
+        return left == 0 or left < last or epoch % every == 0
 
     def training_metrics(self) -> dict[str, float]:
-        """The mean loss since the last call, the last step's learning rate, and the speed."""
-        self._check_finite()
+        """Mean loss and timing since the last call, and the last step's learning rate."""
+        self._check_losses()
         mean = float(np.mean([float(loss) for loss in self.losses]))
         self.losses = []
         rate = float(self._schedule(jnp.int32(self.step - 1)))
-        speed = self.speed.metrics(self.batch_size)
-        self.speed.restart()
-        return {"loss": mean, "learning_rate": rate, **speed}
-
-    def _check_finite(self) -> None:
-        """Looks at the losses that nobody has fetched yet, so that no step waits for its own."""
-        for step, loss in enumerate(self.losses, start=self.step - len(self.losses) + 1):
-            if not math.isfinite(float(loss)):
-                what = f"the loss is {float(loss)}"
-                raise self._not_finite(step, what, after_update=step > 1)
-
-    def _not_finite(self, step: int, what: str, *, after_update: bool = False) -> ValueError:
-        before = ""
-        if after_update:
-            before = (
-                f" Those of the step before, whose update may be the cause: {self._ids(step - 1)}."
-            )
-        return ValueError(
-            f"step {step}, in epoch {math.ceil(step / self.steps_per_epoch)}: {what}: the run can't"
-            f" go on. The step's clips: {self._ids(step)}.{before} Checkpoints in {self.workdir}"
-            " are from before. Look at these clips, lower config.optimizer.learning_rate, or set"
-            " config.model.dtype to float32; --config.allow_changed lets a run go on with another."
-            " Should it end here again, the newest checkpoint is from too late: move it elsewhere."
-        )
-
-    def _ids(self, step: int) -> str:
-        size, seed = self.batch_size, self.config.seed
-        return ", ".join(batch_ids(self.dataset, step, batch_size=size, seed=seed))
+        timing = self.timer.metrics(self.batch_size)
+        self.timer.restart()
+        return {"loss": mean, "learning_rate": rate, **timing}
 
     def recognizer(self, check: Callable[[], None] = lambda: None) -> Recognizer:
-        """The model as it stands; `check` is called before each batch."""
+        """The model in its current state; `check` is called before each batch."""
 
         def probabilities(clips: np.ndarray) -> np.ndarray:
             check()
             views = shard_batch(self.mesh, {"clip": clips})["clip"]
-            return addressable_rows(
-                self.mesh, self._predict(self.state.trainable, self.frozen, views)
-            )
+            scores = self._predict(self.state.trainable, self.frozen, views)
+            return addressable_rows(self.mesh, scores)
 
         return Recognizer(
             probabilities=probabilities,
@@ -267,21 +208,46 @@ class Trainer:
             backbone=self.backbone,
         )
 
-    def close(self) -> None:
-        """Ends the threads that load clips and measure."""
-        self.batches.close()
-        self.speed.close()
-
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
-        """Metrics on the validation split; clips that it lacks count as wrong, as in `evaluate`."""
-        self._check_finite()
+        """Metrics on the validation split; clips that it lacks count as wrong."""
+        self._check_losses()
         recognizer = self.recognizer(check)
         try:
             scores = score_split(recognizer, self.dataset, "validation", mode="validation")
         except FloatingPointError as error:
             raise self._not_finite(self.step, str(error)) from error
-        self.validated = True
-        self.speed.restart()
-        left_out = MissingClips.of(self.dataset, "validation")
-        metrics = scores.metrics(left_out.labels, left_out.num_unlisted)
+        self.validation_pending = False
+        self.timer.restart()
+        missing = MissingClips.of(self.dataset, "validation")
+        metrics = scores.metrics(missing.labels, missing.num_unlisted)
         return {f"val_{name}": value for name, value in metrics.items()}
+
+    def _check_losses(self) -> None:
+        """Raise UserError if a loss is not finite; checked late, so that no step waits for it."""
+        for step, loss in enumerate(self.losses, start=self.step - len(self.losses) + 1):
+            if not math.isfinite(float(loss)):
+                raise self._not_finite(step, f"the loss is {float(loss)}", after_update=step > 1)
+
+    def _not_finite(self, step: int, found: str, *, after_update: bool = False) -> UserError:
+        """Error that names the clips of a step, and those of the step whose update came before."""
+        clips = f"Clips of this step: {self._clip_ids(step)}."
+        if after_update:
+            clips += " Clips of the previous step, whose update may be the cause: "
+            clips += f"{self._clip_ids(step - 1)}."
+        return UserError(
+            f"step {step}, epoch {math.ceil(step / self.steps_per_epoch)}",
+            problem=f"training can't continue: {found}",
+            advice=f"{clips} Checkpoints in {self.workdir} are from earlier steps. Inspect these"
+            " clips, lower config.optimizer.learning_rate, or set config.model.dtype to float32;"
+            " --config.allow_changed lets the run resume with another value. If it ends here"
+            " again, move the newest checkpoint elsewhere: it was saved too late.",
+        )
+
+    def _clip_ids(self, step: int) -> str:
+        size, seed = self.batch_size, self.config.seed
+        return ", ".join(batch_ids(self.dataset, step, batch_size=size, seed=seed))
+
+    def close(self) -> None:
+        """Stop the threads that load clips and measure."""
+        self.batches.close()
+        self.timer.close()

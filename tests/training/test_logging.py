@@ -12,9 +12,11 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
+from dstadapter_jax.errors import ConfigError
 from dstadapter_jax.training.logging import RunLog, check_wandb
 from dstadapter_jax.training.loop import train_and_evaluate
 from dstadapter_jax.training.timing import StepTimer
+from tests.helpers.errors import raises
 
 
 def read_events(folder: pathlib.Path) -> list[Event]:
@@ -50,7 +52,7 @@ def test_tensorboard_gets_what_the_log_gets(run_dir):
     first, purge, *others = read_events(run_dir / "tensorboard")
     assert first.file_version == "brain.Event:2"
     assert (purge.session_log.status, purge.step) == (SessionLog.START, 0)
-    assert [event.wall_time for event in others] == [row["time"] for row in rows]
+    assert sorted({event.wall_time for event in others}) == [row["time"] for row in rows]
 
 
 def test_a_resumed_run_shows_each_step_once(run_dir, config, tmp_path):
@@ -64,34 +66,37 @@ def test_a_resumed_run_shows_each_step_once(run_dir, config, tmp_path):
         assert again[name] == unbroken[name]
 
 
-def test_a_log_that_no_checkpoint_explains_is_kept(run_dir, config, tmp_path, caplog):
+def test_archive_stale_log_ahead_of_checkpoints_is_kept(run_dir, config, tmp_path, caplog):
     rows = (run_dir / "metrics.jsonl").read_bytes()
     for number, kept in enumerate(("metrics.jsonl.bak", "metrics.jsonl.bak-1")):
         shutil.copytree(run_dir / "tensorboard", tmp_path / "tensorboard", dirs_exist_ok=True)
         (tmp_path / "metrics.jsonl").write_bytes(rows)
         # Steps 7 to 24 were done after it, and an epoch has six.
-        with RunLog(tmp_path, config, step=6 * number, validated=True):
+        with RunLog(tmp_path, config, step=6 * number, validation_pending=False):
             pass
         assert (tmp_path / kept).read_bytes() == rows
-        assert f"begins at step {6 * number}, the last" in caplog.text
-        assert kept in caplog.text
+        assert (tmp_path / "metrics.jsonl", 6 * number, tmp_path / kept) in [
+            record.args for record in caplog.records
+        ]
     assert scalars(tmp_path / "tensorboard.bak") == scalars(run_dir / "tensorboard")
 
 
-def test_a_log_that_is_gone_is_told_of(run_dir, config, tmp_path, caplog):
+def test_archive_stale_log_without_rows_keeps_tensorboard(run_dir, config, tmp_path, caplog):
     shutil.copytree(run_dir / "tensorboard", tmp_path / "tensorboard")
-    with RunLog(tmp_path, config, step=24, validated=True):
+    with RunLog(tmp_path, config, step=24, validation_pending=False):
         pass
-    assert "tells nothing of the 24 steps that were done" in caplog.text
+    assert [record.args[1] for record in caplog.records] == [24]
     assert scalars(tmp_path / "tensorboard.bak") == scalars(run_dir / "tensorboard")
 
 
-def test_of_a_killed_run_nothing_is_kept_beside(run_dir, config, tmp_path, caplog):
+def test_archive_stale_log_of_a_killed_run_keeps_nothing(run_dir, config, tmp_path, caplog):
     (tmp_path / "metrics.jsonl").write_bytes((run_dir / "metrics.jsonl").read_bytes())
-    with RunLog(tmp_path, config, step=18, validated=True):
+    with RunLog(tmp_path, config, step=18, validation_pending=False):
         pass
     (tmp_path / "new").mkdir()
-    with RunLog(tmp_path / "new", config, step=1, validated=True):  # nothing is logged yet
+    with RunLog(
+        tmp_path / "new", config, step=1, validation_pending=False
+    ):  # nothing is logged yet
         pass
     assert not list(tmp_path.rglob("*.bak*"))
     assert not caplog.text
@@ -100,7 +105,7 @@ def test_of_a_killed_run_nothing_is_kept_beside(run_dir, config, tmp_path, caplo
 def test_without_its_package_weights_and_biases_is_refused(config, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [])
     config.wandb_project = "signs"
-    with pytest.raises(ValueError, match=r"config.wandb_project: .* 'signs'.* `pip install wandb`"):
+    with raises(ConfigError, where="config.wandb_project", expected="'signs'"):
         train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -113,7 +118,7 @@ def test_weights_and_biases_gets_what_the_log_gets(config, tmp_path, monkeypatch
     check_wandb(config.wandb_project)
     losses = (1.53125, 1.21875)
     for step, loss in enumerate(losses):
-        with RunLog(tmp_path, config, step=step, validated=True) as log:
+        with RunLog(tmp_path, config, step=step, validation_pending=False) as log:
             log.write(step=step + 1, epoch=0.5, loss=loss)
         assert wandb.run is None
     run_id = (tmp_path / "wandb_id.txt").read_text().strip()
@@ -184,7 +189,7 @@ def test_a_pipeline_that_holds_the_run_back_is_said_once(caplog):
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_log_that_finds_the_disk_full_says_what_to_do(config, tmp_path):
-    with RunLog(tmp_path, config, step=0, validated=True) as log:
+    with RunLog(tmp_path, config, step=0, validation_pending=False) as log:
         (tmp_path / "metrics.jsonl").unlink()
         (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
         with pytest.raises(OSError, match=r"step 3 can't be logged: No space left .* start again"):

@@ -22,7 +22,7 @@ from dstadapter_jax import ModelConfig, dump_weights
 from dstadapter_jax.checkpoints.integrity import CheckpointError
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.data import loader as input_pipeline
-from dstadapter_jax.data.datasets import open_dataset
+from dstadapter_jax.errors import ConfigError
 from dstadapter_jax.evaluation.run import evaluate
 from dstadapter_jax.evaluation.scores import Scores
 from dstadapter_jax.inference.ranking import predict
@@ -33,9 +33,10 @@ from dstadapter_jax.pretrained.formats import WeightsError
 from dstadapter_jax.pretrained.initialization import build_model, init_model
 from dstadapter_jax.training.logging import MetricsLog
 from dstadapter_jax.training.loop import train_and_evaluate
-from dstadapter_jax.training.resume import check_resumable, check_same_run
+from dstadapter_jax.training.resume import check_same_config
 from dstadapter_jax.training.trainer import Trainer
 from dstadapter_jax.training.workdir import lock_workdir
+from tests.helpers.errors import raises
 
 ROOT = pathlib.Path(__file__).parents[2]
 TIMES = ("time", "clips_per_second", "data_seconds", "compute_seconds", "save_seconds")
@@ -199,13 +200,13 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
     assert not np.array_equal(after["cls_head.fc_cls.weight"], start["cls_head.fc_cls.weight"])
 
     moved = weights.rename(tmp_path / "moved.npz")
-    with pytest.raises(WeightsError, match=r"clip\.npz: expected .* SHA-256 .* --backbone FILE"):
+    with raises(WeightsError, where="clip.npz", advice="--backbone FILE"):
         Recognizer.load(tmp_path / "run")
     Recognizer.load(tmp_path / "run", backbone=str(moved))
     config.pretrained = str(moved)
     train_and_evaluate(config, tmp_path / "run")  # the same file elsewhere is the same run
     np.savez(moved, other=np.zeros(1))
-    with pytest.raises(WeightsError, match=r"expected the backbone .* SHA-256 .* --backbone"):
+    with raises(WeightsError, where=str(moved), expected="SHA-256"):
         Recognizer.load(tmp_path / "run", backbone=str(moved))
 
 
@@ -217,7 +218,7 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
         ("batch_size", 0, r"config.batch_size: expected at least 1, found 0"),
         ("seed", 2**63, r"config.seed: expected at most 9223372036854775807, found"),
         ("num_epochs", 2**31 // 6 + 1, r"num_epochs: expected at most 357913941, .* found 3579139"),
-        ("batch_size", 64, r"a batch of 64 clips .* found 27"),
+        ("batch_size", 64, r"64.* found 27"),
         ("tune", "adapters", r"config.tune: expected one of"),
         ("data.decoder", "opencv", r"config.data.decoder: expected one of"),
         ("data.dir", "nowhere", r"no built dataset in nowhere"),
@@ -234,7 +235,7 @@ def test_a_backbone_file_stays_as_it_is_and_is_known_by_its_hash(config, tmp_pat
         ),
         ("pretrained", "nothing.npz", r"nothing.npz"),
         ("allow_changed", "num_epochs,lr", r"allow_changed: .*optimizer.learn.*found 'lr'.*batch"),
-        ("mesh.data", 3, r"config.mesh: data x fsdp must make up the 1 devices"),
+        ("mesh.data", 3, r"config.mesh: .*found data = 3"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused_before_it_writes(
@@ -250,21 +251,21 @@ def test_another_runs_workdir_is_refused_with_what_differs(run_dir, config):
     threads = threading.enumerate()
     before = (run_dir / "metrics.jsonl").read_bytes()
     config.optimizer.learning_rate = 0.5
-    with pytest.raises(ValueError, match=r"another run, with optimizer.learning_rate: 0.001 there"):
+    with raises(where=str(run_dir), problem="optimizer.learning_rate: expected 0.001, found 0.5"):
         train_and_evaluate(config, run_dir)
     assert (run_dir / "metrics.jsonl").read_bytes() == before
-    assert not [t for t in threading.enumerate() if t.name == "speed" and t not in threads]
+    assert not [t for t in threading.enumerate() if t.name == "step timer" and t not in threads]
 
 
 def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, caplog):
     workdir = shutil.copytree(run_dir, tmp_path / "run")
     config.num_epochs, config.optimizer.learning_rate, config.seed = 5, 5e-4, 1
     config.allow_changed = "num_epochs, optimizer.learning_rate"
-    with pytest.raises(ValueError, match=r"another run, with seed: 0 there, 1 asked for\."):
+    with raises(problem="seed: expected 0, found 1"):
         train_and_evaluate(config, workdir)
     config.seed = 0
     train_and_evaluate(config, workdir)
-    assert "changed: num_epochs: 4 there, 5 asked for; optimizer.learn" in caplog.text
+    assert "num_epochs: expected 4, found 5; optimizer.learning_rate: " in caplog.text
     log = log_of(workdir)
     assert log[: len(log_of(run_dir))] == log_of(run_dir)
     assert log[-1]["step"] == 30
@@ -272,12 +273,10 @@ def test_chosen_fields_may_change_when_a_run_goes_on(run_dir, config, tmp_path, 
     config.allow_changed = ""
     train_and_evaluate(config, workdir)  # the new values are now the run's own
     config.num_epochs = 4
-    with pytest.raises(
-        ValueError, match=r"num_epochs: 5 there, 4 asked .* --config.allow_changed=n"
-    ):
+    with raises(problem="num_epochs: expected 5, found 4", advice="allow_changed=num_epochs"):
         train_and_evaluate(config, workdir)
     config.allow_changed = "num_epochs"
-    with pytest.raises(ValueError, match=r"num_epochs: expected at least 5, the epochs .* found 4"):
+    with raises(ConfigError, where="num_epochs", expected="at least 5,", found="4"):
         train_and_evaluate(config, workdir)
 
 
@@ -288,29 +287,24 @@ def test_what_random_frozen_weights_are_drawn_from_may_not_change(run_dir, confi
     config.update_from_flattened_dict({field: value})
     config.allow_changed = "seed, model.heads, model.input_resolution"
     saved = json.loads((run_dir / "config.json").read_text())
-    with pytest.raises(ValueError, match=rf"with {field}: .* {field} can't change: .*pretrained"):
-        check_same_run(run_dir, saved, config.to_dict())
+    with raises(problem=field, advice=(field, "config.pretrained")):
+        check_same_config(run_dir, saved, config.to_dict())
     # A file has the frozen weights, and `full` has none: only what is refused with all others.
     for name, other in (("pretrained", "clip.npz"), ("tune", "full")):
-        check_same_run(run_dir, saved | {name: other}, config.to_dict() | {name: other})
+        check_same_config(run_dir, saved | {name: other}, config.to_dict() | {name: other})
 
 
 def test_another_dataset_of_the_same_labels_and_counts_is_refused(
-    run_dir, config, data_dir, tmp_path, caplog
+    run_dir, config, data_dir, tmp_path
 ):
-    saved = {"backbone": {"sha256": ""}, "global_batch_size": 4}
     copy = shutil.copytree(data_dir, tmp_path / "data")
     (shard,) = copy.glob("recordings/frames/*/*-test.array_record*")
     content = bytearray(shard.read_bytes())
     content[20_000] ^= 1
     shard.write_bytes(content)
     config.data.dir = str(copy)
-    with pytest.raises(ValueError, match=r"another build: test differ\. Say where .* began with"):
+    with raises(where="dataset", problem="another build: test differ"):
         train_and_evaluate(config, run_dir)
-    dataset = open_dataset(config.data.name, str(copy))
-    saved |= {"num_clips": dataset.num_clips, "label_names": list(dataset.label_names)}
-    check_resumable(tmp_path, saved, saved | {"dataset_sha256": dataset.content_sha256})
-    assert "of an older version" in caplog.text
 
 
 def test_a_dataset_that_was_built_again_is_gone_on_with_if_asked_for(
@@ -322,11 +316,11 @@ def test_a_dataset_that_was_built_again_is_gone_on_with_if_asked_for(
     metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"built": "later"}))
     config.data.dir, config.num_epochs = str(copy), 5
     config.allow_changed = "num_epochs"
-    with pytest.raises(ValueError, match=r"metadata.json differ.* --config.allow_changed=dataset"):
+    with raises(problem="metadata.json differ", advice="--config.allow_changed=dataset"):
         train_and_evaluate(config, workdir)
     config.allow_changed = "num_epochs,dataset"
     train_and_evaluate(config, workdir)
-    assert "from here on another build of the dataset: metadata.json differ" in caplog.text
+    assert ("metadata.json",) in [record.args for record in caplog.records]
     assert log_of(workdir)[: len(log_of(run_dir))] == log_of(run_dir)
     config.allow_changed = ""
     train_and_evaluate(config, workdir)  # the new build is now the run's own
@@ -347,7 +341,7 @@ def test_without_its_config_file_a_workdir_is_still_known_by_its_checkpoint(
     workdir = shutil.copytree(run_dir, tmp_path / "run")
     (workdir / "config.json").unlink()
     config.num_epochs = 8
-    with pytest.raises(ValueError, match=r"another run, with num_epochs: 4 there, 8 asked for"):
+    with raises(where=str(workdir), problem="num_epochs: expected 4, found 8"):
         train_and_evaluate(config, workdir)
     assert not (workdir / "config.json").exists()
     config.num_epochs = 4
@@ -379,9 +373,10 @@ def test_of_a_damaged_checkpoint_the_one_before_is_gone_on_with(
     damaged = sorted(path.name for path in (workdir / "checkpoints/24").glob("*/*"))
     result = train_and_evaluate(config, workdir)
     gc.collect()
-    (warning,) = [r.getMessage() for r in caplog.records if "damaged checkpoint" in r.message]
-    assert reason in warning
-    assert "going on from step 18 of 24" in caplog.text
+    logged = [record.args for record in caplog.records]
+    (moved,) = (args for args in logged if workdir / "corrupt_checkpoints/24" in args)
+    assert reason in moved[1]
+    assert (18, 24, workdir) in logged
     assert result == json.loads((run_dir / "eval_test.json").read_text())
     assert log_of(workdir) == log_of(run_dir)
     jax.tree.map(
@@ -399,10 +394,9 @@ def test_what_cannot_be_read_at_all_is_neither_moved_nor_begun_anew(run_dir, con
     for step in steps:
         shutil.rmtree(step / "trainable")
     log = (workdir / "metrics.jsonl").read_bytes()
-    message = r"reading step 24 .* Other steps there: \[.*\]\..* --step; .* moved elsewhere"
-    with pytest.raises(CheckpointError, match=message):
+    with raises(CheckpointError, problem="step 24", advice=("[", "--step")):
         train_and_evaluate(config, workdir)
-    with pytest.raises(CheckpointError, match=message):
+    with raises(CheckpointError, problem="step 24", advice=("[", "--step")):
         Recognizer.load(workdir, "24")
     assert sorted((workdir / "checkpoints").iterdir()) == steps
     assert (workdir / "metrics.jsonl").read_bytes() == log
@@ -412,15 +406,14 @@ def test_with_corrupt_checkpoints_alone_a_run_is_not_begun_anew(run_dir, config,
     workdir = shutil.copytree(run_dir, tmp_path / "run")
     (workdir / "checkpoints").rename(workdir / "corrupt_checkpoints")
     log = (workdir / "metrics.jsonl").read_bytes()
-    message = r"no checkpoints but damaged ones, in .*/corrupt_checkpoints\. To begin anew"
-    with pytest.raises(CheckpointError, match=message):
+    with raises(CheckpointError, where=str(workdir), problem="corrupt_checkpoints"):
         train_and_evaluate(config, workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == log
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
 def test_a_workdir_that_cannot_be_written(config):
-    with pytest.raises(ValueError, match=r"--workdir /proc/run: can't be written to"):
+    with raises(where="--workdir /proc/run"):
         train_and_evaluate(config, pathlib.Path("/proc/run"))
 
 
@@ -430,20 +423,21 @@ def test_a_workdir_that_cannot_be_written(config):
         (
             "checkpoints",
             lambda path: path.symlink_to("gone"),
-            "folder .* a link to gone: not there",
+            ("folder", "link to gone"),
         ),
-        ("tensorboard", pathlib.Path.touch, "folder or nothing, found something else. .* move"),
-        ("metrics.jsonl", pathlib.Path.mkdir, "file or nothing, found something else"),
+        ("tensorboard", pathlib.Path.touch, ("folder", "")),
+        ("metrics.jsonl", pathlib.Path.mkdir, ("file", "")),
     ],
 )
 def test_what_lies_in_the_place_of_what_a_run_writes_is_named(config, tmp_path, name, put, message):
     put(tmp_path / name)
-    with pytest.raises(ValueError, match=rf"{tmp_path / name}: expected a {message}"):
+    expected, found = message
+    with raises(where=str(tmp_path / name), expected=expected, found=found):
         train_and_evaluate(config, tmp_path)
 
 
 def test_a_workdir_is_for_one_process_at_a_time(config, tmp_path):
-    with lock_workdir(tmp_path), pytest.raises(ValueError, match="another process trains in it"):
+    with lock_workdir(tmp_path), raises(where=f"--workdir {tmp_path}"):
         train_and_evaluate(config, tmp_path)
 
 
@@ -458,7 +452,7 @@ def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     names = ("loss", "val_top1", "loss")
     rows = [{"step": n, "epoch": n / 2, k: 1.0} for n, k in zip((2, 2, 3), names, strict=True)]
-    for validated, kept in ((True, rows[:2]), (False, rows[:1])):
+    for pending, kept in ((False, rows[:2]), (True, rows[:1])):
         lines = [json.dumps(row) for row in rows]
         # What crashes and cut power leave: half a line, NULs, a line of nothing.
         lines = [
@@ -472,7 +466,7 @@ def test_the_log_of_a_killed_run_is_cut_to_its_checkpoint(tmp_path):
             '{"step": 4',
         ]
         path.write_text("\n".join(lines))
-        log = MetricsLog(path, step=2, validated=validated)
+        log = MetricsLog(path, step=2, validation_pending=pending)
         log.write({"step": 3, "epoch": 1.5, "loss": 2.0})
         assert log_of(tmp_path) == [*kept, {"step": 3, "epoch": 1.5, "loss": 2.0}]
 
@@ -498,11 +492,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_clips(
     taken = taken_clips(monkeypatch)
     config.data.num_threads = 1
     config.optimizer.learning_rate, config.allow_changed = 1e30, "optimizer.learning_rate"
-    with pytest.raises(ValueError, match=r"step 20, in epoch 4: the loss is (nan|inf)") as stopped:
+    with raises(where="step 20, epoch 4", problem="loss") as stopped:
         train_and_evaluate(config, workdir)
-    clips = re.search(r"clips: (.*?)\. Those .* the cause: (.*?)\. Checkpoints", str(stopped.value))
-    assert sorted(clips[1].split(", ")) == sorted(taken[4:8])
-    assert sorted(clips[2].split(", ")) == sorted(taken[:4])
+    this, previous = re.findall(r": ((?:s\d_l\d_t\d\.mp4(?:, )?)+)", stopped.value.advice)
+    assert sorted(this.split(", ")) == sorted(taken[4:8])
+    assert sorted(previous.split(", ")) == sorted(taken[:4])
     with Checkpointer(workdir, read_only=True) as checkpoints:
         assert checkpoints.steps() == [18]
     config.optimizer.learning_rate = 1e-3
@@ -534,7 +528,7 @@ def test_weights_that_are_not_finite_are_not_saved(config, tmp_path):
         run.save(checkpoints)
         run.update()
         run.state.trainable["ln_post"]["scale"] *= jnp.inf
-        with pytest.raises(ValueError, match=r"step 2, in epoch 1: weights .*clips: s\d_l\d_t\d"):
+        with raises(where="step 2, epoch 1", advice="_l"):
             run.save(checkpoints)
         assert checkpoints.steps() == [1]
     run.close()
@@ -552,17 +546,14 @@ def test_probabilities_that_are_not_finite_are_no_accuracy(run_dir, config, tmp_
             recognizer, probabilities=lambda clips: recognizer.probabilities(clips) * np.nan
         )
 
-    of_nine = r"of 9 of the 9 clips in split '{}' aren't finite: s.*, …"
     monkeypatch.setattr(Trainer, "recognizer", blown_up)
-    with pytest.raises(
-        ValueError, match=rf"step 24, .* 4: .*{of_nine.format('validation')}.* move"
-    ):
+    with raises(where="step 24, epoch 4", problem=("9 of the 9 clips", "'validation'")):
         train_and_evaluate(config, workdir)
     with Checkpointer(workdir, read_only=True) as checkpoints:
         assert checkpoints.steps() == [18]
     monkeypatch.undo()
     run = Trainer(config, workdir)
-    with pytest.raises(ValueError, match=rf"{of_nine.format('test')}.*--step=N.*checkpoints/0"):
+    with pytest.raises(ValueError, match=r"9 of the 9 clips .*'test'.*--step=N.*checkpoints/0"):
         evaluate(blown_up(run), workdir, "test")
     run.close()
     assert not (workdir / "eval_test.json").exists()
@@ -606,7 +597,7 @@ def test_data_that_vanishes_ends_the_run_with_its_last_checkpoint(
 
 
 def test_steps_and_workdirs_that_are_not_there(run_dir, tmp_path):
-    with pytest.raises(CheckpointError, match=r"--step: expected best, last or one of .*24.* '7'"):
+    with raises(CheckpointError, where="--step", expected="24", found="'7'"):
         Recognizer.load(run_dir, "7")
-    with pytest.raises(CheckpointError, match="no checkpoints in it"):
+    with raises(CheckpointError, where=str(tmp_path)):
         Recognizer.load(tmp_path)
