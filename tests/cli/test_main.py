@@ -330,5 +330,5 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(config_file, tmp_path)
 
     result = launch("--config", config_file, "--workdir", str(tmp_path / "kept"))
     assert result.returncode == 0, result.stderr
-    assert f"going on from step {max(steps)}" in result.stderr
+    assert f"step {max(steps)} of" in result.stderr
     assert json.loads(result.stdout.splitlines()[-1])["num_clips"] == 9

@@ -132,7 +132,7 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
     with pair(command, workdir) as processes:
         (status, out, err), (other_status, other_out, other_err) = (end(p, 300) for p in processes)
         assert (status, other_status) == (0, 0), err + other_err
-        assert "going on from step" in err
+        assert re.search(r"resuming at step \d+", err)
         results = [json.loads(text.splitlines()[-1]) for text in (out, alone[1])]
         # Made of the probabilities themselves, which differ by rounding as those below.
         errors = [result.pop("expected_calibration_error") for result in results]

@@ -21,7 +21,7 @@ from dstadapter_jax.data.signer_folds import all_signers, leave_one_out
 from dstadapter_jax.evaluation.results import MissingClips
 from dstadapter_jax.parallel.signals import Interrupted
 from dstadapter_jax.training import cross_validation
-from dstadapter_jax.training.resume import check_same_run
+from dstadapter_jax.training.resume import check_same_config
 from dstadapter_jax.training.trainer import Trainer
 from tests.conftest import tiny_config
 from tests.helpers.clips import barcoded_frames, write_clip
@@ -287,10 +287,10 @@ def test_what_does_not_belong_there_is_refused(short_config, data_dir, tmp_path)
 def test_runs_from_before_there_was_such_a_field_go_on(config, tmp_path):
     before = config.to_dict()
     del before["data"]["test_signer"]
-    check_same_run(tmp_path, before, config.to_dict())
+    check_same_config(tmp_path, before, config.to_dict())
     config.data.test_signer = "cem"
     with pytest.raises(ValueError, match=r"data\.test_signer: '' there, 'cem' asked for"):
-        check_same_run(tmp_path, before, config.to_dict())
+        check_same_config(tmp_path, before, config.to_dict())
 
 
 def test_names_of_folders_are_short_and_of_one_signer_each():

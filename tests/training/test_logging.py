@@ -49,9 +49,10 @@ def test_tensorboard_gets_what_the_log_gets(run_dir):
         # Event files hold 32-bit floats.
         expected = [(row["step"], pytest.approx(row[name])) for row in rows if name in row]
         assert found[name] == expected
-    first, purge, *others = read_events(run_dir / "tensorboard")
-    assert first.file_version == "brain.Event:2"
-    assert (purge.session_log.status, purge.step) == (SessionLog.START, 0)
+    events = read_events(run_dir / "tensorboard")
+    starts = [event for event in events if event.session_log.status == SessionLog.START]
+    assert [event.step for event in starts] == [0]
+    others = [event for event in events if event.summary.value]
     assert sorted({event.wall_time for event in others}) == [row["time"] for row in rows]
 
 
@@ -94,9 +95,7 @@ def test_archive_stale_log_of_a_killed_run_keeps_nothing(run_dir, config, tmp_pa
     with RunLog(tmp_path, config, step=18, validation_pending=False):
         pass
     (tmp_path / "new").mkdir()
-    with RunLog(
-        tmp_path / "new", config, step=1, validation_pending=False
-    ):  # nothing is logged yet
+    with RunLog(tmp_path / "new", config, step=1, validation_pending=False):
         pass
     assert not list(tmp_path.rglob("*.bak*"))
     assert not caplog.text
@@ -141,7 +140,7 @@ class Result:
 
 def end(meter: StepTimer, result: Result) -> None:
     result.ended.set()
-    while meter._ended < meter._begun:
+    while meter._finished_steps < meter._started_steps:
         time.sleep(0.001)
 
 
@@ -184,7 +183,7 @@ def test_a_pipeline_that_holds_the_run_back_is_said_once(caplog):
         end(meter, result)
         meter.metrics(batch_size=8)
     meter.close()
-    assert caplog.text.count("the input pipeline holds the run back") == 1
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs Linux's /dev/full")
@@ -192,5 +191,5 @@ def test_a_log_that_finds_the_disk_full_says_what_to_do(config, tmp_path):
     with RunLog(tmp_path, config, step=0, validation_pending=False) as log:
         (tmp_path / "metrics.jsonl").unlink()
         (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-        with pytest.raises(OSError, match=r"step 3 can't be logged: No space left .* start again"):
+        with raises(where=str(tmp_path), problem=("step 3", "No space left")):
             log.write(step=3, epoch=1.0, loss=0.5)
