@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from dstadapter_jax.parallel.hosts import initialize_distributed
+from tests.helpers.errors import raises
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -125,7 +126,7 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
             processes[victim].send_signal(signal.Signals[signum])
             status, out, err = end(processes[1 - victim], 60)
             assert status == 1, err
-            assert "Start all of them again with the same commands" in err, err
+            assert "again with the same commands" in err, err
             assert "Traceback" not in err
             assert '"top1"' not in out
 
@@ -173,7 +174,7 @@ def test_a_process_that_alone_cannot_read_the_checkpoint_does_not_go_on(command,
     with pair([command, on_a_bad_disk], workdir) as processes:
         status, _, err = end(processes[1], 120)
     assert status == 1, err
-    assert re.search(r"reading step 24 from .* once .*/checkpoints/24 is moved elsewhere", err)
+    assert re.search(r"step 24 .*/checkpoints/24 is moved elsewhere", err)
     assert (workdir / "checkpoints/24").exists()
 
 
@@ -184,8 +185,8 @@ def test_processes_asked_for_different_runs_end_before_they_begin(command, tmp_p
         ended = [end(process, 120) for process in processes]
     for status, _, err in ended:
         assert status == 1, err
-        assert "learning_rate: 0.001 for process 0, 1.0 for process 1" in err, err
-        assert "num_epochs: 16 for process 0, 17 for process 1" in err
+        assert "learning_rate: expected 0.001, found 1.0" in err, err
+        assert "num_epochs: expected 16, found 17" in err
         assert "num_threads" not in err
         assert "Traceback" not in err
     assert not (tmp_path / "run/checkpoints").exists()
@@ -195,24 +196,24 @@ def test_flags_that_go_together(command, tmp_path):
     alone = ["--workdir", str(tmp_path / "run"), "--num_processes", "2"]
     status, _, err = end(start([*command, *alone], 1), 60)
     assert status == 1
-    assert "--coordinator HOST:PORT, --num_processes and --process_id go together" in err
+    assert "--num_processes: expected" in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "where", "found"),
     [
-        (("localhost:1", None, None), "--num_processes and --process_id go together"),
-        ((None, None, 0), "--num_processes and --process_id go together"),
-        (("localhost", 2, 0), r"--coordinator: expected HOST:PORT .* found 'localhost'"),
-        ((":1234", 2, 0), r"--coordinator: expected HOST:PORT"),
-        (("localhost:65536", 2, 0), r"a port of 1 to 65535, found 'localhost:65536'"),
-        (("localhost:1234", 2, 2), r"--process_id: expected 0 to 1, found 2"),
+        (("localhost:1", None, None), "--coordinator", "--coordinator"),
+        ((None, None, 0), "--process_id", "--process_id"),
+        (("localhost", 2, 0), "--coordinator", "'localhost'"),
+        ((":1234", 2, 0), "--coordinator", "':1234'"),
+        (("localhost:65536", 2, 0), "--coordinator", "'localhost:65536'"),
+        (("localhost:1234", 2, 2), "--process_id", "2"),
     ],
 )
-def test_addresses_that_are_none_are_refused_at_once(given, message):
-    with pytest.raises(ValueError, match=message):
+def test_initialize_distributed_with_invalid_arguments_raises(given, where, found):
+    with raises(where=where, found=found):
         initialize_distributed(*given)
 
 
@@ -221,8 +222,8 @@ def test_addresses_that_are_none_are_refused_at_once(given, message):
 def test_a_port_that_another_program_has_is_named(host, shared):
     with socket.create_server((host, 0), reuse_port=shared) as taken:
         port = taken.getsockname()[1]
-        message = rf"--coordinator localhost:{port}: .* on port {port}: Address already in use\."
-        with pytest.raises(ValueError, match=message):
+        where, problem = f"--coordinator {host or 'localhost'}:{port}", (f"{port}", "in use")
+        with raises(where=where, problem=problem):
             initialize_distributed(f"localhost:{port}", 2, 0)
 
 
@@ -249,6 +250,7 @@ def test_processes_that_never_come_are_told_of(process):
     join = f"hosts.initialize_distributed('localhost:{free_port()}', 2, {process})"
     status, _, err = end(start([sys.executable, "-c", few_seconds + join], 1), 60)
     assert status == 1
-    assert "waiting for the run's other processes to start" in err
-    assert err.splitlines()[-1].startswith("error: the processes of the run can't be joined.")
+    assert "waiting" in err
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "--coordinator" in err.splitlines()[-1]
     assert "Traceback" not in err
