@@ -160,7 +160,7 @@ def test_too_little_memory_on_the_device_is_told_with_what_to_do():
     )
     assert result.returncode == 1
     expected = (
-        r"error: RESOURCE_EXHAUSTED: .*\n.* config\.gradient_accumulation_steps .*remat=full.*\n"
+        r"error: RESOURCE_EXHAUSTED: .*\n.*gradient_accumulation_steps .*remat=full.*\n"
     )
     assert re.fullmatch(expected, result.stderr)
 
