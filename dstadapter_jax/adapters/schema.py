@@ -1,167 +1,239 @@
-"""The fields of an adapter file's document, and the bounds within which a reader believes them."""
+"""Validated schema of the JSON documents of adapter files and spotting settings.
+
+Files may come from anywhere: types, bounds and unknown fields are checked by msgspec, relations
+between fields by `check_adapter` and `check_spotting`.
+"""
 
 import dataclasses
 import json
 import pathlib
-import re
 import typing
-import unicodedata
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal
 
-from dstadapter_jax.adapters.spotting_settings import SpottingSettings
+import msgspec
+from msgspec import Meta
+
 from dstadapter_jax.data.preprocess import PreprocessConfig
-from dstadapter_jax.data.video.reader import DECODERS
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.models.config import ModelConfig
 
-FORMAT_VERSION = 2  # raised when a field that loading needs changes its meaning
-SHAREABLE = ("adapter", "head")  # of config.tune; with `full`, a file would hold a whole tower
-# Several times the sizes of the largest CLIP models; what lies within them must still be there as
-# weights, in the adapter's file or in the backbone's, before anything of that size is allocated.
-LIMITS = {
+ADAPTER_VERSION = 1  # increased when the meaning of a field changes
+SHAREABLE = ("adapter", "head")  # values of config.tune; `full` would store a whole tower
+# Several times the sizes of the largest CLIP models. Tensors of these sizes must also be present,
+# in the adapter file or the backbone's, before anything of that size is allocated.
+MODEL_LIMITS = {
     **{"num_classes": 100_000, "input_resolution": 1024, "num_frames": 256, "patch_size": 64},
     **{"width": 4096, "layers": 128, "heads": 64},
 }
-# Attention weights in one layer, 1 GB of them; ViT-L/14 at 336 pixels has 43 million.
+# Attention weights per layer, 1 GB of them; ViT-L/14 at 336 pixels has 43 million.
 MAX_ATTENTION = 2**28
-MAX_TEXT = 200  # characters of a license or a language
+MAX_TEXT = 200  # characters of a short text, and of a value shown in a message
+
+# Text that people will read: without line breaks and control characters of terminals.
+Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")]
+ShortLine = Annotated[Line, Meta(max_length=MAX_TEXT)]
+Note = int | float | Line
+Finite = Annotated[float, Meta(ge=-1e9, le=1e9)]  # sums of products of such numbers stay finite
+Seconds = Annotated[float, Meta(ge=0.1, le=60.0)]
+Count = Annotated[int, Meta(ge=0)]
+Split = Literal["train", "validation", "test"]
 
 
-def _json_types(cls: type, without: Sequence[str] = ()) -> dict[str, Any]:
-    """The types of a dataclass's fields in JSON, where a tuple is a list."""
-    return {
-        field.name: list if typing.get_origin(field.type) is tuple else field.type
+class _Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Base of all documents and their parts."""
+
+
+def _part_of(cls: type, without: tuple[str, ...] = ()) -> type:
+    """Document with the fields of a dataclass, bounded by `MODEL_LIMITS`."""
+    hints = typing.get_type_hints(cls)
+    fields = [
+        (
+            field.name,
+            Annotated[hints[field.name], Meta(ge=1, le=MODEL_LIMITS[field.name])]
+            if field.name in MODEL_LIMITS
+            else hints[field.name],
+        )
         for field in dataclasses.fields(cls)
         if field.name not in without
-    }
+    ]
+    return msgspec.defstruct(cls.__name__, fields, bases=(_Document,), kw_only=True)
 
 
-DOCUMENT: dict[str, Any] = {
-    "format_version": int,
-    "label_names": list,
-    "config": {
-        "model": _json_types(ModelConfig),
-        "preprocess": _json_types(PreprocessConfig, without=("num_frames", "resolution")),
-        "tune": str,
-        "resize_positions": bool,
-        "data": {"name": str, "decoder": str},
-    },
-    "backbone": {"source": str, "revision": str, "sha256": str},
-    "step": int,
-    "metrics": dict,
-    "training": dict,
-    "stream": dict,
-    "license": str,
-    "language": str,
-    "checksum": str,
-}
+class DataConfig(_Document):
+    """Part of `config.data`."""
+
+    name: Line
+    decoder: Literal["pyav", "decord"]
+
+
+class RunConfig(_Document):
+    """The fields of a run's config that a recognizer needs."""
+
+    model: _part_of(ModelConfig)  # type: ignore[valid-type]
+    preprocess: _part_of(PreprocessConfig, ("num_frames", "resolution"))  # type: ignore[valid-type]
+    tune: Literal["adapter", "head"]
+    resize_positions: bool
+    data: DataConfig
+
+
+class Backbone(_Document):
+    """Identity of the backbone."""
+
+    source: Line
+    revision: Line
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class DetectionCounts(_Document):
+    """Result of sign spotting on a stream."""
+
+    num_signs: Count
+    true_positives: Count
+    false_positives: Count
+
+
+class SpottingSettings(_Document):
+    """Settings of sign spotting, found by calibration.
+
+    Attributes:
+        window_seconds: Window lengths, ascending.
+        weights: Weights of the sign classifier, one per feature of the network.
+        bias: Bias of the sign classifier.
+        metrics: Detection counts by split.
+        format_version: Version of this schema.
+    """
+
+    window_seconds: Annotated[tuple[Seconds, ...], Meta(min_length=1, max_length=16)]
+    weights: tuple[Finite, ...]
+    bias: Finite
+    metrics: dict[Split, DetectionCounts] = {}
+    format_version: Literal[1] = 1
+
+
+class AdapterDocument(_Document):
+    """Metadata of an adapter file; `adapters.file.Adapter` describes the fields."""
+
+    format_version: Literal[1]
+    label_names: tuple[Line, ...]
+    config: RunConfig
+    backbone: Backbone
+    step: Count
+    metrics: dict[Line, dict[Line, Note]]
+    training: dict[Line, Note]
+    spotting: SpottingSettings | None
+    license: ShortLine
+    language: ShortLine
+    checksum: str
+
+
+class SchemaError(UserError):
+    """A document that violates its schema; `where` is the field."""
 
 
 def portable(source: str) -> str:
-    """A backbone's source for other machines, to which a path tells no more than its name."""
+    """Source of a backbone without the folder, which has no meaning on other machines."""
     return source if source.startswith("hf:") else pathlib.PurePath(source).name
 
 
-def parse_document(text: str) -> dict[str, Any]:
-    """Parses an adapter file's document.
+def parse_adapter(text: str) -> dict[str, Any]:
+    """Parse and validate the metadata of an adapter file.
+
+    Returns:
+        The JSON document as it is in the file.
 
     Raises:
-        ValueError: It isn't JSON, of another format version, or a field is missing, unknown, of
-            another type, beyond its bounds or at odds with others.
+        SchemaError: It is not JSON, of another version, or a field is missing, unknown, of a wrong
+            type, out of bounds or inconsistent with others.
     """
-    try:
-        document = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"metadata: expected one JSON document, found none ({error}).") from error
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"expected adapter format {FORMAT_VERSION}, found {_brief(version)}. Use the version of"
-            " this project that wrote it, or export it again."
-        )
-    _check_types(document, DOCUMENT, "metadata")
-    _check_model(document["config"]["model"])
-    _check_config(document["config"])
-    _check_labels(document["label_names"], document["config"]["model"]["num_classes"])
-    _check_backbone(document["backbone"])
-    _check_notes(document)
-    if document["stream"]:
-        SpottingSettings.of_json(document["stream"], document["config"]["model"]["width"])
+    document = _parse(text, ADAPTER_VERSION)
+    parsed = _validate(document, AdapterDocument)
+    model = _construct(ModelConfig, document["config"]["model"])
+    _construct(PreprocessConfig, document["config"]["preprocess"])
+    attention = model.num_frames * model.heads * (1 + model.grid**2) ** 2
+    source = parsed.backbone.source
+    _check(
+        attention <= MAX_ATTENTION,
+        "config.model",
+        f"at most {MAX_ATTENTION} attention weights per layer, num_frames x heads x (1+patches)^2",
+        attention,
+    )
+    _check(
+        len(parsed.label_names) == model.num_classes,
+        "label_names",
+        f"{model.num_classes} names, as config.model.num_classes",
+        len(parsed.label_names),
+    )
+    expected = "hf:OWNER/REPO/FILE or a file name without a folder"
+    _check(source == portable(source), "backbone.source", expected, source)
+    if parsed.spotting is not None:
+        check_spotting(parsed.spotting, model.width)
     return document
 
 
-def _refuse(field: str, expected: str, found: Any) -> NoReturn:
-    raise ValueError(f"{field}: expected {expected}, found {_brief(found)}.")
+def parse_spotting(content: Any, width: int) -> SpottingSettings:
+    """Validate spotting settings for a network with `width` features; raises SchemaError."""
+    settings = _validate(content, SpottingSettings)
+    check_spotting(settings, width)
+    return settings
 
 
-def _brief(found: Any) -> str:
-    text = repr(found)
+def check_spotting(settings: SpottingSettings, width: int) -> None:
+    """Raise SchemaError if spotting settings do not fit a network with `width` features."""
+    lengths, weights = settings.window_seconds, settings.weights
+    ascending = list(lengths) == sorted(set(lengths))
+    _check(ascending, "spotting.window_seconds", "ascending numbers", lengths)
+    _check(len(weights) == width, "spotting.weights", f"{width} numbers", len(weights))
+
+
+def _parse(text: str, version: int) -> dict[str, Any]:
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(
+            "metadata", expected="a JSON document", found=f"none ({error})"
+        ) from error
+    found = document.get("format_version") if isinstance(document, dict) else None
+    if found != version:
+        raise SchemaError(
+            "format_version",
+            expected=str(version),
+            found=_shorten(found),
+            advice="Use the version of this project that wrote it, or export it again.",
+        )
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _validate(content: Any, kind: type) -> Any:
+    try:
+        return msgspec.convert(content, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        problem, _, path = str(error).partition(" - at `$.")
+        where = path.rstrip("`") or "metadata"
+        raise SchemaError(where, problem=_shorten_text(problem)) from error
+
+
+def _construct(kind: type, fields: dict[str, Any]) -> Any:
+    """Run a dataclass's own checks; their errors name a field of the config."""
+    try:
+        return kind(**fields)
+    except UserError as error:
+        raise SchemaError(
+            f"config.{error.where}", expected=error.expected, found=_shorten_text(error.found)
+        ) from error
+
+
+def _check(valid: bool, where: str, expected: str, found: Any) -> None:
+    if not valid:
+        raise SchemaError(where, expected=expected, found=_shorten(found))
+
+
+def _shorten(found: Any) -> str:
+    return _shorten_text(repr(found))
+
+
+def _shorten_text(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} …"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
-
-
-def _check_types(found: Any, expected: Any, field: str) -> None:
-    if isinstance(expected, dict):
-        if not isinstance(found, dict) or found.keys() != expected.keys():
-            there = sorted(found) if isinstance(found, dict) else found
-            _refuse(field, f"the fields {', '.join(sorted(expected))}", there)
-        for name, kind in expected.items():
-            _check_types(found[name], kind, name if field == "metadata" else f"{field}.{name}")
-    # Told apart by type, since to Python True is an integer; to JSON 1 is a fine float.
-    elif type(found) is not expected and (expected, type(found)) != (float, int):
-        _refuse(field, expected.__name__, found)
-    # Of what people will read: no line breaks, nothing that steers a terminal, no half characters.
-    elif expected is str and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in found):
-        _refuse(field, "a line of text", found)
-
-
-def _check_model(model: dict[str, Any]) -> None:
-    for name, limit in LIMITS.items():
-        if not 1 <= model[name] <= limit:
-            _refuse(f"config.model.{name}", f"1 to {limit}", model[name])
-    cfg = ModelConfig(**model)
-    attention = cfg.num_frames * cfg.heads * (1 + cfg.grid**2) ** 2
-    if attention > MAX_ATTENTION:
-        what = "attention weights in a layer: num_frames x heads x (1 + patches)^2"
-        _refuse("config.model", f"at most {MAX_ATTENTION} {what}", attention)
-
-
-def _check_config(config: dict[str, Any]) -> None:
-    for side in config["preprocess"]["crop_area"]:
-        _check_types(side, float, "config.preprocess.crop_area")
-    PreprocessConfig(**config["preprocess"])
-    for field, found, allowed in (
-        ("tune", config["tune"], SHAREABLE),
-        ("data.decoder", config["data"]["decoder"], DECODERS),
-    ):
-        if found not in allowed:
-            _refuse(f"config.{field}", f"one of {allowed}", found)
-
-
-def _check_labels(names: list[Any], classes: int) -> None:
-    for name in names:
-        _check_types(name, str, "label_names")
-    if len(names) != classes:
-        _refuse("label_names", f"{classes} of them, as config.model.num_classes", len(names))
-
-
-def _check_backbone(backbone: dict[str, str]) -> None:
-    if not re.fullmatch("[0-9a-f]{64}", backbone["sha256"]):
-        _refuse("backbone.sha256", "64 hexadecimal digits", backbone["sha256"])
-    if backbone["source"] != portable(backbone["source"]):
-        _refuse("backbone.source", "hf:OWNER/REPO/FILE or a file's bare name", backbone["source"])
-
-
-def _check_notes(document: dict[str, Any]) -> None:
-    for field in ("license", "language"):
-        if len(document[field]) > MAX_TEXT:
-            _refuse(field, f"at most {MAX_TEXT} characters", document[field])
-    notes = {f"metrics.{split}": found for split, found in document["metrics"].items()}
-    for group, found in (notes | {"training": document["training"]}).items():
-        _check_types(found, dict, group)
-        for name, note in found.items():
-            if type(note) not in (int, float):
-                _check_types(note, str, f"{group}.{name}")

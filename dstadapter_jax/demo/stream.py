@@ -14,14 +14,13 @@ import sys
 
 import numpy as np
 
-from dstadapter_jax.adapters.spotting_settings import SpottingSettings
 from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.video.reader import iter_frames
 from dstadapter_jax.demo.figure import Painter, Signer
 from dstadapter_jax.demo.signs import FPS, REST, SPLITS, write_mp4
 from dstadapter_jax.inference.recognizer import Recognizer
-from dstadapter_jax.spotting.calibration import calibrate_run
+from dstadapter_jax.spotting.calibration import calibrate_run, summary
 from dstadapter_jax.spotting.fit import count_detections
 from dstadapter_jax.spotting.recognize import spot_signs
 from dstadapter_jax.spotting.sources import read_video
@@ -29,18 +28,18 @@ from dstadapter_jax.spotting.synthetic import GAP_SECONDS, Annotation
 
 logger = logging.getLogger("dstadapter_jax.demo.stream")  # __name__ is "__main__" here
 
-IDLE_TAKES, IDLE_FRAMES = 6, 75  # of each signer; frames of a take
+BACKGROUND_CLIPS, BACKGROUND_FRAMES = 6, 75  # of each signer; frames of a take
 
 
-def film_idle(folder: pathlib.Path, seed: int) -> None:
+def film_background(folder: pathlib.Path, seed: int) -> None:
     """Renders every signer standing still, `FOLDER/SIGNER/TAKE.mp4`."""
     for number in range(len(SPLITS)):
         signer = Signer.draw(np.random.default_rng((seed, number)))
         (folder / f"signer{number}").mkdir(parents=True, exist_ok=True)
-        for take in range(IDLE_TAKES):
+        for take in range(BACKGROUND_CLIPS):
             rng = np.random.default_rng((seed, number, len(SPLITS), take))
             path = folder / f"signer{number}" / f"{take}.mp4"
-            write_mp4(path, _standing(signer, IDLE_FRAMES, rng))
+            write_mp4(path, _standing(signer, BACKGROUND_FRAMES, rng))
 
 
 def _standing(signer: Signer, frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -87,14 +86,12 @@ def main(argv: list[str]) -> int:
     run, video = args.workdir / "adapter", args.workdir / "stream.mp4"
     recognizer = Recognizer.load(run)
     seed = recognizer.config["seed"]
-    logger.info("filming signers who do nothing, and putting all test clips in a row")
-    film_idle(args.workdir / "idle", seed)
+    logger.info("rendering background footage and concatenating all test clips")
+    film_background(args.workdir / "background", seed)
     shown = compose_video(args.workdir, seed)
     write_shown(args.workdir / "stream.csv", shown)
-    calibrated = calibrate_run(run, background=args.workdir / "idle")
-    print(json.dumps(calibrated))
-    width = recognizer.model.cfg.width
-    settings = SpottingSettings.load(run, recognizer.step, width)
+    settings = calibrate_run(run, background=args.workdir / "background")
+    print(json.dumps(summary(settings, run)))
     frames = read_video(str(video))
     found = list(spot_signs(recognizer, settings, frames, str(video), live=False))
     names = recognizer.label_names

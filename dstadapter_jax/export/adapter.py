@@ -12,14 +12,13 @@ import re
 from typing import Any
 
 import jax
+import msgspec
 import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict
 
 from dstadapter_jax.adapters.file import DTYPES, Adapter, write_adapter
 from dstadapter_jax.adapters.schema import SHAREABLE, portable
-from dstadapter_jax.adapters.spotting_settings import FILE as STREAM_FILE
-from dstadapter_jax.adapters.spotting_settings import SpottingSettings
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.splits import SPLITS
@@ -31,6 +30,8 @@ from dstadapter_jax.models.partition import partition
 from dstadapter_jax.parallel.mesh import make_mesh, replicated
 from dstadapter_jax.pretrained.backbone import BackboneRef
 from dstadapter_jax.pretrained.names import to_reference
+from dstadapter_jax.spotting.settings import FILE as SPOTTING_FILE
+from dstadapter_jax.spotting.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +39,13 @@ METRICS = ("top1", "top5", "mean_class_accuracy", "num_clips", "views")  # of ev
 
 
 def collect(
-    workdir: pathlib.Path, which: str = "best", license: str = "", language: str = ""
+    workdir: pathlib.Path, selector: str = "best", license: str = "", language: str = ""
 ) -> tuple[Adapter, dict[str, np.ndarray]]:
     """What an adapter file of a run's checkpoint says and holds; the backbone isn't needed.
 
     Args:
         workdir: The run's.
-        which: `best` by validation top-1, `last`, or a step.
+        selector: `best` by validation top-1, `last`, or a step.
         license: Of the weights.
         language: Of the signs.
 
@@ -53,7 +54,7 @@ def collect(
         ValueError: The run's weights are no adapter's.
     """
     with Checkpointer(workdir, read_only=True) as checkpoints:
-        step = checkpoints.find_step(which)
+        step = checkpoints.find_step(selector)
         metadata = checkpoints.metadata(step)
         _check_shareable(workdir, metadata)
         config = metadata["config"]
@@ -67,7 +68,7 @@ def collect(
         step=step,
         metrics=_metrics(workdir, step, validation),
         training=_training(metadata),
-        stream=_stream(workdir, step, cfg.width),
+        spotting=_spotting(workdir, step, cfg.width),
         license=license,
         language=language,
     )
@@ -128,15 +129,15 @@ def _metrics(
     return metrics
 
 
-def _stream(workdir: pathlib.Path, step: int, width: int) -> dict[str, Any]:
-    """What `calibrate` wrote of this checkpoint, if it did."""
-    if not (workdir / STREAM_FILE).exists():
-        return {}
+def _spotting(workdir: pathlib.Path, step: int, width: int) -> dict[str, Any] | None:
+    """Spotting settings of this checkpoint; None if it was not calibrated."""
+    if not (workdir / SPOTTING_FILE).exists():
+        return None
     try:
-        return SpottingSettings.load(workdir, step, width).to_json()
+        return msgspec.to_builtins(load_settings(workdir, step, width))
     except ValueError as error:
-        logger.warning("%s Left out.", error)
-        return {}
+        logger.warning("%s Not exported.", error)
+        return None
 
 
 def _training(metadata: dict[str, Any]) -> dict[str, Any]:

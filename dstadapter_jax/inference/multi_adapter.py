@@ -72,7 +72,7 @@ class MultiAdapterRecognizer:
             self.adapters[name] = adapter
             self._place(name, weights)
         self.recognizers = {
-            name: Recognizer.of_adapter(
+            name: Recognizer.from_adapter(
                 adapter, functools.partial(self._of_one_language, name), self._model(name)
             )
             for name, adapter in self.adapters.items()

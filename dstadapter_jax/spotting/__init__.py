@@ -1,1 +1,1 @@
-"""Signs in a long video or before a camera: which ones, from when to when."""
+"""Sign spotting: signs with their times in a long video or before a camera."""

@@ -1,18 +1,18 @@
-"""What the network says of windows: which sign, and whether it is one at all."""
+"""Scores of windows: which sign, and whether the window shows a sign at all."""
 
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from dstadapter_jax.adapters.spotting_settings import SpottingSettings
+from dstadapter_jax.adapters.schema import SpottingSettings
 
 
 class Outputs(NamedTuple):
-    """What the network says of N views.
+    """Network outputs for N views.
 
     Attributes:
         log_probabilities: `(N, classes)` float32.
-        features: `(N, d)` float32, the classifier's input.
+        features: `(N, d)` float32, the input of the classification head.
     """
 
     log_probabilities: np.ndarray
@@ -26,26 +26,26 @@ class Outputs(NamedTuple):
 
     @property
     def labels(self) -> np.ndarray:
-        """The best label, `(N,)`."""
+        """Ids of the best labels, `(N,)`."""
         return self.log_probabilities.argmax(axis=1)
 
 
 class SignClassifier(NamedTuple):
-    """Tells windows that show a sign from all others, by a plane in the space of features.
+    """Linear sign/no-sign classifier on features, added to the margin of the best label.
 
     Attributes:
         weights: `(d,)`.
-        bias: Added to it.
+        bias: Scalar.
     """
 
     weights: np.ndarray
     bias: float
 
-    def scores(self, outputs: Outputs) -> np.ndarray:
-        """What speaks for the best label rather than another or none, `(N,)`; a sign's is > 0."""
-        return outputs.margins + outputs.features @ self.weights + self.bias
-
     @classmethod
     def from_settings(cls, settings: SpottingSettings) -> Self:
-        """Builds the classifier that calibration fitted."""
+        """Build the classifier that calibration fitted."""
         return cls(np.array(settings.weights), settings.bias)
+
+    def scores(self, outputs: Outputs) -> np.ndarray:
+        """Scores of the best labels, `(N,)`; windows with a positive score show a sign."""
+        return outputs.margins + outputs.features @ self.weights + self.bias

@@ -1,4 +1,4 @@
-"""From windows with scores to signs, as soon as each is known: non-maximum suppression in time."""
+"""Detection of signs among scored windows: causal non-maximum suppression in time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -6,25 +6,25 @@ from typing import NamedTuple
 import numpy as np
 
 from dstadapter_jax.spotting.classifier import SignClassifier
-from dstadapter_jax.spotting.inference import TickOutputs
+from dstadapter_jax.spotting.inference import HopOutputs
 
-# Two signs may share so much of the shorter one: windows are longer or shorter than what they show.
-TOLERANCE = 0.1
-# A sign is over when the best window's score is so far below what makes a sign: not when it falls
-# below zero for a moment.
+# Share of the shorter of two detections that may overlap: windows differ in length from their
+# signs.
+MAX_OVERLAP = 0.1
+# A sign ends once the best score falls this far below zero, not at the first negative score.
 HYSTERESIS = 1.0
-LENGTH_POWER = 0.8  # 0.5 finds parts of signs, 1 signs with what is beside them
+LENGTH_POWER = 0.8  # 0.5 detects parts of signs, 1 includes their surroundings
 
 
 class Detection(NamedTuple):
     """A window that shows a sign.
 
     Attributes:
-        label: Id of the sign.
-        start: Seconds.
-        end: Seconds.
-        score: How much speaks for this sign rather than another one or none; above 0.
-        probability: Of the label among all labels.
+        label: Label id.
+        start: Time of the first frame in seconds.
+        end: Time of the last frame in seconds.
+        score: Score of the sign classifier; above 0.
+        probability: Probability of the label among all labels.
     """
 
     label: int
@@ -34,16 +34,16 @@ class Detection(NamedTuple):
     probability: float
 
     @property
-    def weight(self) -> float:
-        """By which windows that overlap compete.
+    def nms_score(self) -> float:
+        """Score for non-maximum suppression.
 
-        A part of a sign is often as sure a sight as the whole, so the longer is preferred; not by
-        all of its length, or it would take in what is beside a short sign.
+        Parts of a sign often score as high as the whole sign, so longer windows are preferred; not
+        in proportion to their length, or they would include the surroundings of short signs.
         """
         return (self.score + 1) * (self.end - self.start) ** LENGTH_POWER
 
-    def times(self) -> dict[str, float]:
-        """All but the label, for people."""
+    def to_json(self) -> dict[str, float]:
+        """Times, probability and score for output."""
         return {
             "start": round(self.start, 3),
             "end": round(self.end, 3),
@@ -51,89 +51,89 @@ class Detection(NamedTuple):
             "score": self.score,
         }
 
-    def excludes(self, other: "Detection") -> bool:
-        """Whether both can't be signs."""
+    def overlaps(self, other: "Detection") -> bool:
+        """Whether two detections overlap too much to be two signs."""
         shared = min(self.end, other.end) - max(self.start, other.start)
-        return shared > TOLERANCE * min(self.end - self.start, other.end - other.start)
+        return shared > MAX_OVERLAP * min(self.end - self.start, other.end - other.start)
 
 
 class Detector:
-    """Tells signs by greedy non-maximum suppression, as soon as no later window can take part.
+    """Greedy non-maximum suppression that emits a sign once no later window can replace it.
 
-    That is once the stream is quiet, or once it has gone on for the longest window's time.
+    A sign is emitted when the scores have dropped, or after the length of the longest window.
     """
 
-    def __init__(self, longest: float):
-        """Of windows of at most so many seconds."""
-        self._longest = longest
-        self._waiting: list[Detection] = []
-        self._emitted: Detection | None = None
+    def __init__(self, max_seconds: float):
+        """Initialize with the length of the longest window."""
+        self._max_seconds = max_seconds
+        self._candidates: list[Detection] = []
+        self._last: Detection | None = None
 
-    def tick(self, now: float, windows: Sequence[Detection]) -> list[Detection]:
-        """Takes the windows that end now, whatever their scores, and returns signs, in order."""
-        self._waiting += [
+    def update(self, now: float, windows: Sequence[Detection]) -> list[Detection]:
+        """Add all windows that end now, whatever their scores; returns new signs in order."""
+        self._candidates += [
             window
             for window in windows
-            if window.score > 0 and not (self._emitted and self._emitted.excludes(window))
+            if window.score > 0 and not (self._last and self._last.overlaps(window))
         ]
-        if not self._waiting:
+        if not self._candidates:
             return []
         if max(window.score for window in windows) < -HYSTERESIS:
             return self.flush()
-        best = _suppress(self._waiting)
-        return self._emit([found for found in best if found.end + self._longest <= now])
+        best = _suppress(self._candidates)
+        return self._emit([found for found in best if found.end + self._max_seconds <= now])
 
     def flush(self) -> list[Detection]:
-        """The signs that are left when the stream ends or is quiet."""
-        return self._emit(_suppress(self._waiting))
+        """Emit the remaining signs, at the end of the stream or of a sign."""
+        return self._emit(_suppress(self._candidates))
 
     def _emit(self, signs: list[Detection]) -> list[Detection]:
         for sign in signs:
-            self._emitted = sign
-            self._waiting = [
+            self._last = sign
+            self._candidates = [
                 found
-                for found in self._waiting
-                if found.end > sign.end and not sign.excludes(found)
+                for found in self._candidates
+                if found.end > sign.end and not sign.overlaps(found)
             ]
         return signs
 
 
 def _suppress(windows: Iterable[Detection]) -> list[Detection]:
-    """Those that remain when of two that exclude each other the better goes first, by time."""
+    """Greedy non-maximum suppression; returns the remaining windows in order of time."""
     remaining: list[Detection] = []
-    for window in sorted(windows, key=lambda window: -window.weight):
-        if not any(window.excludes(other) for other in remaining):
+    for window in sorted(windows, key=lambda window: -window.nms_score):
+        if not any(window.overlaps(other) for other in remaining):
             remaining.append(window)
     return sorted(remaining, key=lambda window: window.end)
 
 
 def detect(
-    ticks: Iterable[TickOutputs], scorer: SignClassifier, longest: float
+    hops: Iterable[HopOutputs], classifier: SignClassifier, max_seconds: float
 ) -> Iterator[Detection]:
-    """Yields the signs of a stream as soon as each is known.
+    """Yield the signs of a stream as soon as each is certain.
 
     Args:
-        ticks: As they come.
-        scorer: What makes a window a sign.
-        longest: Seconds of the longest window.
+        hops: Network outputs in order of time.
+        classifier: Sign classifier.
+        max_seconds: Length of the longest window.
     """
-    detector = Detector(longest)
-    for tick in ticks:
-        yield from detector.tick(tick.now, score_windows(tick, scorer))
+    detector = Detector(max_seconds)
+    for hop in hops:
+        yield from detector.update(hop.now, score_windows(hop, classifier))
     yield from detector.flush()
 
 
-def score_windows(tick: TickOutputs, scorer: SignClassifier) -> list[Detection]:
-    """What each window shows, whatever its score."""
-    outputs = tick.outputs
+def score_windows(hop: HopOutputs, classifier: SignClassifier) -> list[Detection]:
+    """The best label of each window with its score, whatever the score is."""
+    outputs = hop.outputs
     rows = zip(
         outputs.labels,
-        tick.starts,
-        scorer.scores(outputs),
+        hop.starts,
+        classifier.scores(outputs),
         np.exp(outputs.log_probabilities.max(axis=1)),
         strict=True,
     )
     return [
-        Detection(int(label), start, tick.now, float(score), float(probability))
+        Detection(int(label), start, hop.now, float(score), float(probability))
         for label, start, score, probability in rows
     ]

@@ -1,9 +1,8 @@
-"""Finds what tells signs from the rest, on streams of which one knows what they show.
+"""Fitting of the sign/no-sign classifier on annotated synthetic streams.
 
-A plane in the space of features is fitted to the windows of a stream of training clips, since the
-margin of the best label alone mistakes the beginnings of signs for others. From where on a window
-is a sign is read off a stream of validation clips: their signers weren't seen in training, and the
-plane and the margin are less sure of them.
+A linear classifier on features is fitted to the windows of a stream of training clips, since the
+margin of the best label alone detects the beginnings of signs as other signs. The threshold comes
+from a stream of validation clips: classifier and margin are less confident on their unseen signers.
 """
 
 from collections.abc import Sequence
@@ -13,32 +12,33 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.spotting.classifier import SignClassifier
 from dstadapter_jax.spotting.detector import Detection
-from dstadapter_jax.spotting.inference import TickOutputs
+from dstadapter_jax.spotting.inference import HopOutputs
 from dstadapter_jax.spotting.synthetic import Annotation
 
-# A window shows a sign from the first intersection over union on, and none below the second; those
-# between are in neither class.
-SIGN_OVERLAP, NO_SIGN_OVERLAP = 0.7, 0.5
-# Chosen, with `detection.LENGTH_POWER`, by what was found in the demo's streams of three seeds.
+# Intersection over union with a sign from which a window is positive, and below which negative;
+# windows in between are ignored.
+MIN_POSITIVE_IOU, MAX_NEGATIVE_IOU = 0.7, 0.5
+# Chosen, with `detector.LENGTH_POWER`, on the demo's streams of three seeds.
 RIDGE = 0.004  # on features of unit variance
-CLASSIFIER_SCALE = 4.0  # beside the margin, which tells less between signs than between labels
-TARGET_RECALL = 0.96  # of the validation split's windows that show a sign
+CLASSIFIER_SCALE = 4.0  # relative to the margin, which separates signs from background less well
+TARGET_RECALL = 0.96  # on the positive windows of the validation split
 
 
 class DetectionCounts(NamedTuple):
-    """How many signs a stream shows, how many were found, and how many detections were false."""
+    """Numbers of annotated signs, of signs found, and of false detections."""
 
-    shown: int
-    found: int
-    false: int
+    num_signs: int
+    true_positives: int
+    false_positives: int
 
 
-def max_ious(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> np.ndarray:
-    """Of every window the largest intersection over union with a sign, `(windows,)`."""
-    windows = np.array([(start, tick.now) for tick in ticks for start in tick.starts], float)
-    signs = np.array([(sign.start, sign.end) for sign in shown], float).reshape(-1, 2)
+def max_ious(hops: Sequence[HopOutputs], annotations: Sequence[Annotation]) -> np.ndarray:
+    """Largest intersection over union of each window with a sign, `(windows,)`."""
+    windows = np.array([(start, hop.now) for hop in hops for start in hop.starts], float)
+    signs = np.array([(sign.start, sign.end) for sign in annotations], float).reshape(-1, 2)
     windows = windows.reshape(-1, 2)
     shared = np.minimum(windows[:, None, 1], signs[:, 1]) - np.maximum(
         windows[:, None, 0], signs[:, 0]
@@ -47,14 +47,16 @@ def max_ious(ticks: Sequence[TickOutputs], shown: Sequence[Annotation]) -> np.nd
     return (shared / (lengths - shared)).max(axis=1, initial=-1.0)
 
 
-def count_detections(signs: Sequence[Detection], shown: Sequence[Annotation]) -> DetectionCounts:
-    """Compares what was found with what was shown, in order.
+def count_detections(
+    detections: Sequence[Detection], annotations: Sequence[Annotation]
+) -> DetectionCounts:
+    """Compare detections with annotations, in order.
 
-    A sign is found by the first detection of its label that shares half of the shorter one's time;
-    all other detections are false.
+    A sign is found by the first detection of its label that shares half of the shorter one's
+    duration; all other detections are false.
     """
-    left, found = list(signs), 0
-    for sign in shown:
+    left, found = list(detections), 0
+    for sign in annotations:
         for place, detected in enumerate(left):
             shared = min(detected.end, sign.end) - max(detected.start, sign.start)
             shorter = min(detected.end - detected.start, sign.end - sign.start)
@@ -62,61 +64,66 @@ def count_detections(signs: Sequence[Detection], shown: Sequence[Annotation]) ->
                 found += 1
                 del left[: place + 1]
                 break
-    return DetectionCounts(len(shown), found, len(signs) - found)
+    return DetectionCounts(len(annotations), found, len(detections) - found)
 
 
 def fit_sign_classifier(
-    ticks: Sequence[TickOutputs], shown: Sequence[Annotation]
+    hops: Sequence[HopOutputs], annotations: Sequence[Annotation]
 ) -> SignClassifier:
-    """Logistic regression of whether a window shows a sign on its features.
+    """Fit a logistic regression of whether a window shows a sign on its features.
 
-    Its weights are scaled by `CLASSIFIER_SCALE`; the bias is for `set_threshold` to find.
+    The weights are scaled by `CLASSIFIER_SCALE`; `set_threshold` determines the bias.
 
     Raises:
-        ValueError: All windows do, or none.
+        UserError: All windows are positive, or all negative.
     """
-    ious = max_ious(ticks, shown)
-    kept = (ious >= SIGN_OVERLAP) | (ious < NO_SIGN_OVERLAP)
-    signs = np.where(ious[kept] >= SIGN_OVERLAP, 1.0, -1.0)
-    if len(set(signs)) < 2:
-        raise ValueError(
-            f"the training clips in a row gave {len(signs)} windows, which all show a sign, or all"
-            " none: expected both. More clips are needed."
+    ious = max_ious(hops, annotations)
+    kept = (ious >= MIN_POSITIVE_IOU) | (ious < MAX_NEGATIVE_IOU)
+    targets = np.where(ious[kept] >= MIN_POSITIVE_IOU, 1.0, -1.0)
+    if len(set(targets)) < 2:
+        raise UserError(
+            "training split",
+            expected="windows with and without a sign in a stream of its clips",
+            found=f"{len(targets)} windows of one kind only",
+            advice="Add clips.",
         )
-    features = np.concatenate([tick.outputs.features for tick in ticks])[kept]
+    features = np.concatenate([hop.outputs.features for hop in hops])[kept]
     scale = features.std(axis=0) + 1e-6
-    weights = _logistic((features - features.mean(axis=0)) / scale, signs)
+    weights = _fit_logistic((features - features.mean(axis=0)) / scale, targets)
     return SignClassifier(CLASSIFIER_SCALE * weights / scale, 0.0)
 
 
-def _logistic(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Weights of a ridge-regularized logistic regression; `signs` are 1 and -1."""
+def _fit_logistic(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Weights of a ridge-regularized logistic regression; targets are 1 and -1."""
     inputs = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1).astype(np.float64)
     ridge = np.append(np.full(inputs.shape[1] - 1, RIDGE), 0)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        margins = signs * (inputs @ weights)
-        slopes = -signs * expit(-margins)
+        margins = targets * (inputs @ weights)
+        slopes = -targets * expit(-margins)
         value = np.logaddexp(0, -margins).mean() + ridge @ weights**2
-        return value, inputs.T @ slopes / len(signs) + 2 * ridge * weights
+        return value, inputs.T @ slopes / len(targets) + 2 * ridge * weights
 
     found = minimize(loss, np.zeros(inputs.shape[1]), jac=True, method="L-BFGS-B").x
     return found[:-1]
 
 
 def set_threshold(
-    ticks: Sequence[TickOutputs], shown: Sequence[Annotation], plane: SignClassifier
+    hops: Sequence[HopOutputs], annotations: Sequence[Annotation], classifier: SignClassifier
 ) -> SignClassifier:
-    """Shifts what makes a window a sign so that of those which show one a known share passes.
+    """Shift the bias so that `TARGET_RECALL` of the positive windows score above 0.
 
     Raises:
-        ValueError: None shows a sign.
+        UserError: There are no positive windows.
     """
-    signs = max_ious(ticks, shown) >= SIGN_OVERLAP
-    if not signs.any():
-        raise ValueError(
-            "no window of the validation clips in a row shows a sign, whose lengths must be quite"
-            " others than those of the training clips: expected the same kind of clips in both."
+    positive = max_ious(hops, annotations) >= MIN_POSITIVE_IOU
+    if not positive.any():
+        raise UserError(
+            "validation split",
+            expected="windows with a sign in a stream of its clips",
+            found="none: its clips must differ in length from the training clips",
+            advice="Use the same kind of clips in both splits.",
         )
-    scores = np.concatenate([plane.scores(tick.outputs) for tick in ticks])[signs]
-    return SignClassifier(plane.weights, plane.bias - float(np.quantile(scores, 1 - TARGET_RECALL)))
+    scores = np.concatenate([classifier.scores(hop.outputs) for hop in hops])[positive]
+    shift = float(np.quantile(scores, 1 - TARGET_RECALL))
+    return SignClassifier(classifier.weights, classifier.bias - shift)

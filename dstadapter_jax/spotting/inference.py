@@ -1,4 +1,4 @@
-"""Goes through a stream and shows its windows to the network."""
+"""Network outputs for the windows of a stream."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,19 +19,19 @@ FeatureFn = Callable[[np.ndarray], Outputs]
 
 
 def make_feature_fn(model: DSTAdapter) -> FeatureFn:
-    """The compiled `(N, T, R, R, 3) uint8 -> Outputs`, compiled once for each N.
+    """Compile `(N, T, R, R, 3) uint8 -> Outputs`, once for each N.
 
-    It raises `NonFiniteOutputError` where what the model says isn't finite.
+    The function raises `NonFiniteOutputError` if an output is not finite.
     """
     graphdef, weights = nnx.split(model)
 
-    def network(views: np.ndarray) -> Outputs:
+    def feature_fn(views: np.ndarray) -> Outputs:
         outputs = Outputs(*jax.device_get(_outputs(graphdef, weights, views)))
         if not all(np.isfinite(values).all() for values in outputs):
             raise NonFiniteOutputError
         return outputs
 
-    return network
+    return feature_fn
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -43,13 +43,13 @@ def _outputs(
     return jax.nn.log_softmax(model.head(features)), features
 
 
-class TickOutputs(NamedTuple):
-    """What the network says of the windows that end at one moment.
+class HopOutputs(NamedTuple):
+    """Network outputs for the windows that end at one time.
 
     Attributes:
-        starts: Seconds, when each begins.
-        now: Seconds, when they end.
-        outputs: Of each.
+        starts: Start time of each window in seconds.
+        now: Common end time in seconds.
+        outputs: Outputs, one row per window.
     """
 
     starts: list[float]
@@ -58,38 +58,41 @@ class TickOutputs(NamedTuple):
 
 
 def infer_windows(
-    batches: Iterable[list[Frame]], sliding: SlidingWindows, network: FeatureFn, at_once: int = 1
-) -> Iterator[TickOutputs]:
-    """Yields what is seen at every tick of a stream.
+    batches: Iterable[list[Frame]],
+    sliding: SlidingWindows,
+    feature_fn: FeatureFn,
+    batch_size: int = 1,
+) -> Iterator[HopOutputs]:
+    """Yield the network outputs at every hop of a stream.
 
     Args:
-        batches: Of a source; of each the last frame is the newest.
-        sliding: Windows, as yet empty.
-        network: Of `make_feature_fn`.
-        at_once: Ticks that are computed together, which is quicker and later.
+        batches: Frames of a source; the last frame of each list is the newest.
+        sliding: Empty sliding windows.
+        feature_fn: Function from `make_feature_fn`.
+        batch_size: Number of hops per batch; larger is faster but adds latency.
     """
-    waiting: list[list[Window]] = []
+    pending: list[list[Window]] = []
     for frames in batches:
         for seconds, frame in frames:
             sliding.push(seconds, frame)
-        if windows := sliding.due():
-            waiting.append(windows)
-        if len(waiting) == at_once:
-            yield from _computed(waiting, network, at_once * sliding.num_lengths)
-            waiting = []
-    yield from _computed(waiting, network, at_once * sliding.num_lengths)
+        if windows := sliding.pop_ready():
+            pending.append(windows)
+        if len(pending) == batch_size:
+            yield from _infer(pending, feature_fn, batch_size * sliding.num_lengths)
+            pending = []
+    yield from _infer(pending, feature_fn, batch_size * sliding.num_lengths)
 
 
-def _computed(
-    waiting: Sequence[list[Window]], network: FeatureFn, rows: int
-) -> Iterator[TickOutputs]:
-    """Always as many rows, since each number of them would be a program of its own."""
-    views = [window.view for windows in waiting for window in windows]
+def _infer(
+    pending: Sequence[list[Window]], feature_fn: FeatureFn, rows: int
+) -> Iterator[HopOutputs]:
+    """Run the network on a batch padded to `rows`: each batch size is compiled separately."""
+    views = [window.view for windows in pending for window in windows]
     if not views:
         return
-    outputs = network(np.stack(views + [np.zeros_like(views[0])] * (rows - len(views))))
+    outputs = feature_fn(np.stack(views + [np.zeros_like(views[0])] * (rows - len(views))))
     first = 0
-    for windows in waiting:
+    for windows in pending:
         part = slice(first, first := first + len(windows))
         starts = [window.start for window in windows]
-        yield TickOutputs(starts, windows[0].end, Outputs(*(values[part] for values in outputs)))
+        yield HopOutputs(starts, windows[0].end, Outputs(*(values[part] for values in outputs)))

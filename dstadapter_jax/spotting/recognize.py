@@ -1,23 +1,74 @@
-"""Finds the signs in a stream as it comes, and measures how fast."""
+"""Sign spotting in a stream, with a report of speed and latency."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
-from dstadapter_jax.adapters.spotting_settings import SpottingSettings
+from dstadapter_jax.adapters.schema import SpottingSettings
 from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.data.video.reader import ClipError
 from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.parallel.signals import Interrupted, StopRequest
 from dstadapter_jax.spotting.classifier import Outputs, SignClassifier
 from dstadapter_jax.spotting.detector import Detection, detect
-from dstadapter_jax.spotting.inference import FeatureFn, TickOutputs, infer_windows, make_feature_fn
-from dstadapter_jax.spotting.sources import Frame
+from dstadapter_jax.spotting.inference import FeatureFn, HopOutputs, infer_windows, make_feature_fn
+from dstadapter_jax.spotting.sources import PIPE, Frame, read_camera, read_video, until_stopped
 from dstadapter_jax.spotting.windows import SlidingWindows
 
 logger = logging.getLogger(__name__)
 
-HOPS_PER_BATCH = 8  # of a recording: several are computed in less time than one after the other
+HOPS_PER_BATCH = 8  # for recordings: a batch takes less time than its hops one by one
+
+
+def spot_videos(
+    recognizer: Recognizer,
+    settings: SpottingSettings,
+    videos: Iterable[str],
+    output: Callable[[dict[str, Any]], None],
+) -> int:
+    """Output the signs of videos, where ``-`` is standard input; returns the exit status."""
+    return max(
+        _spot(recognizer, settings, read_video(video), video, output, live=video == PIPE)
+        for video in videos
+    )
+
+
+def spot_camera(
+    recognizer: Recognizer,
+    settings: SpottingSettings,
+    camera: int,
+    output: Callable[[dict[str, Any]], None],
+) -> int:
+    """Output the signs before a camera until Ctrl-C; returns the exit status."""
+    batches = read_camera(camera, recognizer.preprocess)
+    return _spot(recognizer, settings, batches, f"camera {camera}", output, live=True)
+
+
+def _spot(
+    recognizer: Recognizer,
+    settings: SpottingSettings,
+    batches: Iterator[list[Frame]],
+    name: str,
+    output: Callable[[dict[str, Any]], None],
+    *,
+    live: bool,
+) -> int:
+    """Output the signs of one stream; Ctrl-C ends a live one normally."""
+    with StopRequest() if live else contextlib.nullcontext() as stop:
+        frames = until_stopped(batches, stop) if stop else batches
+        try:
+            for sign in spot_signs(recognizer, settings, frames, name, live=live):
+                label = {"label": recognizer.label_names[sign.label], "id": sign.label}
+                output({"video": name} | label | sign.to_json())
+        except ClipError as error:
+            output({"video": name, "error": error.reason})
+            return 1
+        signum = stop.requested if stop else 0
+    return Interrupted(signum).status if signum else 0
 
 
 def spot_signs(
@@ -28,93 +79,92 @@ def spot_signs(
     *,
     live: bool,
 ) -> Iterator[Detection]:
-    """Yields the signs of a stream when they are known; at its end, however it ends, logs how fast.
+    """Yield the signs of a stream as they are detected; finally log speed and latency.
 
     Args:
-        recognizer: Which signs.
-        settings: What makes one.
-        batches: Of a source.
-        name: The source's.
-        live: Whether the source doesn't wait for us, so that each tick is computed at once.
+        recognizer: Trained model.
+        settings: Window lengths and sign classifier.
+        batches: Frames of a source.
+        name: Name of the source, for the log.
+        live: Whether the source does not wait, so that each hop is computed at once.
 
     Raises:
-        ClipError: The source can't be read on.
-        DivergedError: What the model says isn't finite.
+        ClipError: The source can't be read.
+        NonFiniteOutputError: The model's outputs are not finite.
     """
     sliding = SlidingWindows(settings.window_seconds, recognizer.preprocess)
-    at_once = 1 if live else HOPS_PER_BATCH
+    batch_size = 1 if live else HOPS_PER_BATCH
     report = _SpeedReport(name, live)
-    network = make_feature_fn(recognizer.model)
-    warm_up(network, at_once * sliding.num_lengths, recognizer.preprocess)
+    feature_fn = make_feature_fn(recognizer.model)
+    warm_up(feature_fn, batch_size * sliding.num_lengths, recognizer.preprocess)
     report.start()
-    ticks = infer_windows(report.frames(batches), sliding, report.timed(network), at_once)
+    hops = infer_windows(report.frames(batches), sliding, report.timed(feature_fn), batch_size)
+    classifier = SignClassifier.from_settings(settings)
     try:
-        for sign in detect(
-            report.ticks(ticks), SignClassifier.from_settings(settings), settings.window_seconds[-1]
-        ):
+        for sign in detect(report.hops(hops), classifier, settings.window_seconds[-1]):
             report.sign(sign)
             yield sign
     finally:
         report.log(settings.window_seconds[0])
 
 
-def warm_up(network: FeatureFn, rows: int, cfg: PreprocessConfig) -> None:
-    """Compiles before the first frame is read: a camera wouldn't wait for it."""
-    network(np.zeros((rows, cfg.num_frames, cfg.resolution, cfg.resolution, 3), np.uint8))
+def warm_up(feature_fn: FeatureFn, rows: int, cfg: PreprocessConfig) -> None:
+    """Compile before the first frame is read: a camera would not wait."""
+    feature_fn(np.zeros((rows, cfg.num_frames, cfg.resolution, cfg.resolution, 3), np.uint8))
 
 
 class _SpeedReport:
-    """Takes the time of what it passes on."""
+    """Measures iterators and functions that it wraps."""
 
     def __init__(self, name: str, live: bool):
         self._name, self._live = name, live
         self._num_frames, self._num_windows = 0, 0
-        self._last, self._read_at = 0.0, 0.0  # of the newest frame: its own time, and the clock's
-        self._passes: list[float] = []  # seconds of each pass of the network
-        self._delays: list[float] = []  # seconds from a sign's end until it is told
+        self._last, self._read_at = 0.0, 0.0  # newest frame: stream time and clock time
+        self._passes: list[float] = []  # seconds per forward pass
+        self._latencies: list[float] = []  # seconds from the end of a sign to its detection
 
     def start(self) -> None:
-        """From now on the time counts."""
+        """Start the clock."""
         self._start = time.monotonic()
 
     def frames(self, batches: Iterable[list[Frame]]) -> Iterator[list[Frame]]:
-        """The same frames."""
+        """Pass frames through and count them."""
         for frames in batches:
             self._num_frames += len(frames)
             self._last, self._read_at = frames[-1].seconds, time.monotonic()
             yield frames
 
-    def timed(self, network: FeatureFn) -> FeatureFn:
-        """The same network."""
+    def timed(self, feature_fn: FeatureFn) -> FeatureFn:
+        """Wrap the network and measure its passes."""
 
-        def passed(views: np.ndarray) -> Outputs:
+        def measured(views: np.ndarray) -> Outputs:
             start = time.monotonic()
-            outputs = network(views)
+            outputs = feature_fn(views)
             self._passes.append(time.monotonic() - start)
             return outputs
 
-        return passed
+        return measured
 
-    def ticks(self, ticks: Iterable[TickOutputs]) -> Iterator[TickOutputs]:
-        """The same ticks."""
-        for tick in ticks:
-            self._num_windows += len(tick.starts)
-            yield tick
+    def hops(self, hops: Iterable[HopOutputs]) -> Iterator[HopOutputs]:
+        """Pass hops through and count their windows."""
+        for hop in hops:
+            self._num_windows += len(hop.starts)
+            yield hop
 
     def sign(self, sign: Detection) -> None:
-        """Notes a sign that is told now: of a recording, by how far it has been read."""
+        """Record the latency of a sign detected now; for a recording, in stream time."""
         computing = time.monotonic() - self._read_at if self._live else 0.0
-        self._delays.append(self._last - sign.end + computing)
+        self._latencies.append(self._last - sign.end + computing)
 
     def log(self, shortest: float) -> None:
-        """Says how fast it was, and how long after its end a sign was told."""
+        """Log speed and detection latency."""
         seconds = time.monotonic() - self._start
-        if not self._num_frames:  # an error says why
+        if not self._num_frames:  # the caller reports an error
             return
         if not self._passes:
             logger.warning(
-                "%s: nothing could be found: it is shorter than the shortest sign, %.2f s, or its"
-                " frames are further apart",
+                "%s: no window could be filled: it is shorter than the shortest window, %.2f s, or"
+                " its frame rate is too low",
                 *(self._name, shortest),
             )
             return
@@ -125,8 +175,8 @@ class _SpeedReport:
             *(self._last / seconds, self._num_windows / seconds),
             *1000 * np.quantile(self._passes, (0.5, 0.95)),
         )
-        if self._delays:
+        if self._latencies:
             logger.info(
-                "%d signs, each told %.2f s after its end (median; 95 %%: %.2f)",
-                *(len(self._delays), *np.quantile(self._delays, (0.5, 0.95))),
+                "%d signs, median latency %.2f s after the end of the sign (95 %%: %.2f)",
+                *(len(self._latencies), *np.quantile(self._latencies, (0.5, 0.95))),
             )

@@ -1,8 +1,7 @@
-"""Where the frames of a stream come from: a file, another program's output, a camera.
+"""Sources of a stream's frames: a file, another program's output, a camera.
 
-A source is an iterator over lists of frames, in the order they are shown. A file and a pipe wait
-for who reads them and give one frame a list, so that none is lost; a camera doesn't wait, and gives
-all that it has seen since the last list.
+A source is an iterator over lists of frames in display order. Files and pipes wait for the reader
+and give one frame per list. A camera does not wait: it gives all frames since the previous list.
 """
 
 import collections
@@ -23,15 +22,15 @@ from dstadapter_jax.parallel.signals import StopRequest
 
 logger = logging.getLogger(__name__)
 
-PIPE = "-"  # the name of what another program writes to our standard input
-CAMERA_BACKLOG = 1000  # frames at the network's size; older ones are dropped
+PIPE = "-"  # name of standard input
+CAMERA_BACKLOG = 1000  # frames at the network's input size; older ones are dropped
 
 
 class Frame(NamedTuple):
-    """A picture and when it is shown.
+    """A frame and its time.
 
     Attributes:
-        seconds: Since the first one.
+        seconds: Display time since the first frame.
         pixels: `(height, width, 3)` uint8 RGB.
     """
 
@@ -40,14 +39,14 @@ class Frame(NamedTuple):
 
 
 def read_video(video: str) -> Iterator[list[Frame]]:
-    """The frames of a video file, or of standard input if it is called ``-``.
+    """Yield the frames of a video file, or of standard input for ``-``.
 
-    Standard input is a stream of any container that can be read without going back: YUV4MPEG, which
-    carries size and frame rate, MPEG-TS, Matroska. Where it ends is its end: nobody can tell
-    whether there should be more.
+    Standard input must be a container that can be read without seeking: YUV4MPEG, which carries
+    size and frame rate, MPEG-TS or Matroska. A truncated pipe can't be distinguished from a
+    complete one.
 
     Raises:
-        ClipError: It can't be read, or the file says that there should be more of it.
+        ClipError: The video can't be read, or the file is truncated.
     """
     if video == PIPE:
         frames = _read_pipe()
@@ -60,27 +59,27 @@ def read_video(video: str) -> Iterator[list[Frame]]:
 
 def _read_pipe() -> Iterator[tuple[float, np.ndarray]]:
     try:
-        # Unbuffered: what has come is looked at without waiting for more.
+        # Unbuffered, so that available data is decoded without waiting for more.
         yield from iter_timed_frames(io.FileIO(0, closefd=False), name="standard input")
     except OSError as error:
         raise ClipError("standard input", f"can't be read: {error.strerror}") from error
     except ClipError as error:
-        reason = f"{error.reason}; expected YUV4MPEG, MPEG-TS, Matroska or another kind of video"
-        raise ClipError(error.clip, f"{reason} that is read from its start to its end") from error
+        reason = f"{error.reason}; expected YUV4MPEG, MPEG-TS, Matroska or another container"
+        raise ClipError(error.clip, f"{reason} that can be read without seeking") from error
 
 
 def read_camera(number: int, cfg: PreprocessConfig) -> Iterator[list[Frame]]:
-    """The frames of a camera of this machine, at the network's size, until it is unplugged.
+    """Yield the frames of a camera of this machine, at the network's input size.
 
     Raises:
-        ClipError: There is none of that number, or it gives no more frames.
+        ClipError: The camera can't be opened, or gives no more frames.
     """
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise ClipError(
             f"camera {number}",
-            "can't be opened: is it there, free, and may this program use it? --webcam 1 is the"
-            " second one",
+            "can't be opened: check that it is connected, that no other program uses it, and that"
+            " this program may use it; --webcam 1 is the second camera",
         )
     with _Grabber(capture, cfg) as grabber:
         while frames := grabber.newest():
@@ -89,7 +88,7 @@ def read_camera(number: int, cfg: PreprocessConfig) -> Iterator[list[Frame]]:
 
 
 def until_stopped(batches: Iterable[list[Frame]], stop: StopRequest) -> Iterator[list[Frame]]:
-    """The same frames until Ctrl-C or SIGTERM, which end a live stream as its own end would."""
+    """Yield the frames until Ctrl-C or SIGTERM, which end a live stream normally."""
     for frames in batches:
         yield frames
         if stop.requested:
@@ -97,13 +96,13 @@ def until_stopped(batches: Iterable[list[Frame]], stop: StopRequest) -> Iterator
 
 
 class _Grabber(contextlib.AbstractContextManager):
-    """Reads a camera in a thread of its own, so that frames get their time when they are seen."""
+    """Reads a camera in a thread, so that each frame gets the time at which it arrives."""
 
     def __init__(self, capture: cv2.VideoCapture, cfg: PreprocessConfig):
         self._capture, self._cfg = capture, cfg
         self._frames: collections.deque[Frame] = collections.deque(maxlen=CAMERA_BACKLOG)
         self._changed = threading.Condition()
-        self._left = threading.Event()
+        self._stopping = threading.Event()
         self._ended, self._dropped = False, 0
         self._thread = threading.Thread(target=self._grab, daemon=True)
 
@@ -112,16 +111,16 @@ class _Grabber(contextlib.AbstractContextManager):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left.set()
+        self._stopping.set()
         self._thread.join()
         self._capture.release()
         if self._dropped:
             logger.warning(
-                "%d frames were dropped: the network is much slower than the camera", self._dropped
+                "%d frames were dropped: the network is slower than the camera", self._dropped
             )
 
     def newest(self) -> list[Frame]:
-        """The frames since the last call, at least one; none once the camera has ended."""
+        """Wait for frames since the last call; an empty list once the camera has ended."""
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._ended)
             frames = list(self._frames)
@@ -131,9 +130,9 @@ class _Grabber(contextlib.AbstractContextManager):
     def _grab(self) -> None:
         start = time.monotonic()
         try:
-            while not self._left.is_set():
-                there, pixels = self._capture.read()
-                if not there:
+            while not self._stopping.is_set():
+                available, pixels = self._capture.read()
+                if not available:
                     return
                 seconds = time.monotonic() - start
                 view = center_view(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), self._cfg)
@@ -141,7 +140,7 @@ class _Grabber(contextlib.AbstractContextManager):
                     self._dropped += len(self._frames) == CAMERA_BACKLOG
                     self._frames.append(Frame(seconds, view))
                     self._changed.notify()
-        finally:  # whatever happens: who waits for frames is told that none will come
+        finally:  # always wake waiting consumers
             with self._changed:
                 self._ended = True
                 self._changed.notify()

@@ -1,8 +1,8 @@
-"""Windows that slide over a stream: at every tick several lengths, all ending at the newest frame.
+"""Sliding windows over a stream: at every hop several lengths, all ending at the newest frame.
 
-Each is to the network what a whole clip is: every frame is resized and cropped by `preprocess`, and
-the frames of a window are chosen as of a clip that begins and ends with it. Times are when a frame
-is shown: a window, as a clip, lasts from its first frame to its last.
+The network sees a window as it sees a clip: `data.preprocess` resizes and crops every frame, and
+samples the frames of a window as those of a clip that begins and ends with it. A window, like a
+clip, lasts from the time of its first frame to that of its last.
 """
 
 import collections
@@ -12,18 +12,18 @@ import numpy as np
 
 from dstadapter_jax.data.preprocess import PreprocessConfig, center_view, choose_frames
 
-TICKS_A_WINDOW = 8  # in the time of the shortest window: one of them shows a sign nearly as it is
-FILLED = 0.9  # of a window's length must lie between its frames, which come at times of their own
-ROUNDING = 1e-6  # seconds
-MIN_INTERVAL = 1 / 250  # seconds between frames that are kept: memory is bounded whatever comes
+HOPS_PER_WINDOW = 8  # in the shortest window: at one of them a sign nearly fills a window
+MIN_COVERAGE = 0.9  # share of a window's length between its first and last frame
+TIME_TOLERANCE = 1e-6  # seconds
+MIN_INTERVAL = 1 / 250  # seconds between frames; bounds memory for any frame rate
 
 
 class Window(NamedTuple):
-    """A stretch of a stream as the network gets it.
+    """A segment of a stream as the network's input.
 
     Attributes:
-        start: Seconds, when its first frame is shown.
-        end: Seconds, when its last one is.
+        start: Time of the first frame in seconds.
+        end: Time of the last frame in seconds.
         view: `(T, R, R, 3)` uint8, the center crop.
     """
 
@@ -33,50 +33,53 @@ class Window(NamedTuple):
 
 
 class SlidingWindows:
-    """Keeps what the longest window shows, and no more.
+    """Buffer of the frames of the longest window.
 
     Attributes:
-        tick: Seconds from one set of windows to the next, on average.
-        num_lengths: Windows in a set, once the stream is as long as the longest.
+        hop: Mean time between two sets of windows in seconds.
+        num_lengths: Number of windows in a set, once the stream has the longest window's length.
     """
 
     def __init__(
-        self, lengths: tuple[float, ...], cfg: PreprocessConfig, ticks: int = TICKS_A_WINDOW
+        self,
+        lengths: tuple[float, ...],
+        cfg: PreprocessConfig,
+        hops_per_window: int = HOPS_PER_WINDOW,
     ):
-        """Windows of these lengths, seconds; `ticks` sets of them in the time of the shortest."""
+        """Initialize for window lengths in seconds; hops are relative to the shortest."""
         self._lengths, self._cfg = lengths, cfg
         self._frames: collections.deque[tuple[float, np.ndarray]] = collections.deque()
         self._next = 0.0
-        self.tick = min(lengths) / ticks
+        self.hop = min(lengths) / hops_per_window
         self.num_lengths = len(lengths)
 
     def __len__(self) -> int:
-        """Frames that are kept."""
+        """Number of buffered frames."""
         return len(self._frames)
 
     def push(self, seconds: float, frame: np.ndarray) -> None:
-        """Takes the next frame, `(height, width, 3)` uint8 RGB; `seconds` never go back."""
-        if self._frames and seconds < self._frames[-1][0] + MIN_INTERVAL - ROUNDING:
+        """Add a frame `(height, width, 3)` uint8 RGB; `seconds` must not decrease."""
+        if self._frames and seconds < self._frames[-1][0] + MIN_INTERVAL - TIME_TOLERANCE:
             return
         if not self._frames:
             self._next = seconds + min(self._lengths)
         self._frames.append((seconds, center_view(frame, self._cfg)))
-        while self._frames[0][0] < seconds - max(self._lengths) - ROUNDING:
+        while self._frames[0][0] < seconds - max(self._lengths) - TIME_TOLERANCE:
             self._frames.popleft()
 
-    def due(self) -> list[Window]:
-        """The windows that end at the newest frame, if it is time for them; else none."""
-        if not self._frames or self._frames[-1][0] < self._next - ROUNDING:
+    def pop_ready(self) -> list[Window]:
+        """Windows that end at the newest frame, if a hop is due; otherwise none."""
+        if not self._frames or self._frames[-1][0] < self._next - TIME_TOLERANCE:
             return []
         now = self._frames[-1][0]
-        # What couldn't be computed in time is left out, and not made up for.
-        self._next = max(self._next + self.tick, now)
+        # Hops that were missed are skipped, not repeated.
+        self._next = max(self._next + self.hop, now)
         windows = [self._window(now, length) for length in self._lengths]
         return [window for window in windows if window is not None]
 
     def _window(self, now: float, length: float) -> Window | None:
-        frames = [frame for frame in self._frames if frame[0] >= now - length - ROUNDING]
-        if now - frames[0][0] < FILLED * length:
+        frames = [frame for frame in self._frames if frame[0] >= now - length - TIME_TOLERANCE]
+        if now - frames[0][0] < MIN_COVERAGE * length:
             return None
         chosen = choose_frames(len(frames), self._cfg, "test")
         return Window(frames[0][0], now, np.stack([frames[index][1] for index in chosen]))

@@ -16,11 +16,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dstadapter_jax.adapters.file import KEY, AdapterError, read_adapter, write_adapter
+from dstadapter_jax.adapters.schema import SchemaError
 from dstadapter_jax.files.hashing import checksum_arrays, checksum_json, file_sha256
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.pretrained.backbone import BUNDLED, BackboneRef, resolve_backbone
 from dstadapter_jax.pretrained.formats import WeightsError
 from tests.helpers.adapters import SIZES, draw_adapter, write_drawn, write_tower
+from tests.helpers.errors import raises
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_float16_halves_the_weights_and_rounds_them(tower, tmp_path):
         expected = weights[name].astype(np.float16).astype(np.float32)
         np.testing.assert_array_equal(array, expected, strict=True)
     weights["cls_head.fc_cls.bias"][2] = 70_000
-    with pytest.raises(ValueError, match=r"fc_cls\.bias: 1 of 5 .* finite as float16: .* narrow"):
+    with raises(where="cls_head.fc_cls.bias", problem=("1 of 5", "float16")):
         write_adapter(tmp_path / "none.safetensors", adapter, weights, "float16")
     assert not list(tmp_path.glob("none*"))
 
@@ -80,7 +82,7 @@ def test_float16_halves_the_weights_and_rounds_them(tower, tmp_path):
 def test_what_a_reader_would_refuse_is_not_written(tower, tmp_path):
     adapter, weights = draw_adapter(tower, 5, 0)
     adapter = dataclasses.replace(adapter, license="x" * 201)
-    with pytest.raises(ValueError, match="license: expected at most 200 characters"):
+    with raises(SchemaError, where="license", problem="200"):
         write_adapter(tmp_path / "none.safetensors", adapter, weights)
     assert not list(tmp_path.iterdir())
 
@@ -89,7 +91,7 @@ def test_what_a_reader_would_refuse_is_not_written(tower, tmp_path):
 def test_truncated_files(file, kept):
     content = file.read_bytes()
     file.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    with pytest.raises(AdapterError, match=r"signs\.safetensors: expected an adapter file, .* dam"):
+    with raises(AdapterError, where=str(file), problem="file: "):
         read_adapter(file)
 
 
@@ -102,7 +104,7 @@ def test_a_changed_byte_anywhere_is_noticed(file):
         changed = bytearray(content)
         changed[place] ^= 1 << int(rng.integers(8))
         file.write_bytes(changed)
-        with pytest.raises(AdapterError, match=re.escape(str(file))):
+        with raises(AdapterError, where=str(file)):
             read_adapter(file)
 
 
@@ -121,14 +123,14 @@ def test_files_of_another_kind(tower, tmp_path, monkeypatch):
         "huge.safetensors": (99_000_000).to_bytes(8, "little") + bytes(100),
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(AdapterError, match=rf"{name}: expected an adapter file, .* another ki"):
+        with raises(AdapterError, where=name, problem="file: "):
             read_adapter(tmp_path / name)
     assert not (tmp_path / "exploded").exists()
-    with pytest.raises(AdapterError, match=rf"safetensors without the metadata {KEY}"):
+    with raises(AdapterError, where=str(tower), problem=KEY):
         read_adapter(tower)
-    with pytest.raises(FileNotFoundError, match="found a folder"):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
         read_adapter(tmp_path)
-    with pytest.raises(FileNotFoundError, match="found nothing"):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         read_adapter(tmp_path / "none.safetensors")
 
 
@@ -167,60 +169,48 @@ def test_an_honest_change_is_read(file):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("field", "value", "facts"),
     [
-        (
-            "format_version",
-            3,
-            "expected adapter format 2, found 3. Use the version of this project",
-        ),
-        ("format_version", None, "expected adapter format 2, found None"),
-        ("format_version", "1" * 10**6, r"expected adapter format 2, found '1+ …"),
-        ("surprise", 1, "metadata: expected the fields .*label_names.*, found .*surprise"),
-        ("label_names", "abc", "label_names: expected list, found 'abc'"),
-        ("label_names", ["a"] * 4, "label_names: expected 5 of them, .*, found 4"),
-        ("label_names", ["a"] * 4 + [None], "label_names: expected str, found None"),
-        ("label_names", ["a"] * 4 + ["\x1b[2J"], r"label_names: expected a line .*, found '\\x1b"),
-        ("label_names", ["a"] * 4 + ["\ud800"], r"label_names: expected a line .*, found '\\ud80"),
-        ("config", [], r"config: expected the fields .*, found \[\]"),
-        (
-            "config.tune",
-            "full",
-            r"config\.tune: expected one of \('adapter', 'head'\), found 'full",
-        ),
-        ("config.resize_positions", 1, r"config\.resize_positions: expected bool, found 1"),
-        ("config.data.decoder", "eval", r"config\.data\.decoder: expected one of .*, found 'eval'"),
-        ("config.preprocess.crop_area", ["0", 1], r"crop_area: expected float, found '0'"),
-        ("config.preprocess.crop_area", [1], r"preprocess\.crop_area: expected \(smallest, large"),
-        ("config.model.width", 10**12, r"config\.model\.width: expected 1 to 4096, found 10+\."),
-        ("config.model.layers", 10**9, r"config\.model\.layers: expected 1 to 128, found"),
-        ("config.model.num_classes", -1, r"num_classes: expected 1 to 100000, found -1"),
-        ("config.model.num_frames", 4.0, r"config\.model\.num_frames: expected int, found 4\.0"),
-        ("config.model.heads", True, r"config\.model\.heads: expected int, found True"),
-        ("config.model.heads", 3, r"model\.width: expected .* multiple of model\.heads = 3"),
-        ("config.model.input_resolution", 1024, r"attention weights in a layer: .*, found 2147"),
-        ("config.model.dropout", float("nan"), r"found none \(NaN is no number\)"),
-        ("config.model.spatial_kernel", {}, r"spatial_kernel: expected list, found \{\}"),
-        ("config.model.spatial_kernel", [1, [], 1], r"model\.spatial_kernel: expected one of"),
-        ("config.model.dtype", "object", r"model\.dtype: expected one of"),
-        ("backbone.sha256", "0" * 63, r"backbone\.sha256: expected 64 hexadecimal digits"),
-        (
-            "backbone.source",
-            "/etc/passwd",
-            r"backbone\.source: expected hf:.* or a file's bare nam",
-        ),
-        ("backbone.source", "../tower.npz", r"backbone\.source: expected hf:.*, found '\.\./tower"),
-        ("step", "12", "step: expected int, found '12'"),
-        ("metrics", {"test": 3}, r"metrics\.test: expected dict, found 3"),
-        ("metrics", {"test": {"top1": [1]}}, r"metrics\.test\.top1: expected str, found \[1\]"),
-        ("license", "x" * 201, r"license: expected at most 200 characters, found 'x+ …"),
-        ("checksum", "0" * 64, "damaged: it doesn't hold what was saved. Fetch or export it again"),
+        ("format_version", 3, ("format_version", "1", "3")),
+        ("format_version", None, ("format_version", "None")),
+        ("format_version", "1" * 10**6, ("format_version", "'111", "…")),
+        ("surprise", 1, ("metadata", "`surprise`")),
+        ("label_names", "abc", ("label_names", "`array`", "`str`")),
+        ("label_names", ["a"] * 4, ("label_names", "5", "4")),
+        ("label_names", ["a"] * 4 + [None], ("label_names", "`str`", "`null`")),
+        ("label_names", ["a"] * 4 + ["\x1b[2J"], ("label_names[",)),
+        ("label_names", ["a"] * 4 + ["\ud800"], ("label_names[",)),
+        ("config", [], ("config", "`object`", "`array`")),
+        ("config.tune", "full", ("config.tune", "'full'")),
+        ("config.resize_positions", 1, ("config.resize_positions", "`bool`", "`int`")),
+        ("config.data.decoder", "eval", ("config.data.decoder", "'eval'")),
+        ("config.preprocess.crop_area", ["0", 1], ("config.preprocess.crop_area", "`float`")),
+        ("config.preprocess.crop_area", [1], ("config.preprocess.crop_area",)),
+        ("config.model.width", 10**12, ("config.model.width", "4096")),
+        ("config.model.layers", 10**9, ("config.model.layers", "128")),
+        ("config.model.num_classes", -1, ("config.model.num_classes", "1")),
+        ("config.model.num_frames", 4.5, ("config.model.num_frames", "`int`", "`float`")),
+        ("config.model.heads", True, ("config.model.heads", "`int`", "`bool`")),
+        ("config.model.heads", 3, ("config.model.width", "model.heads=3")),
+        ("config.model.input_resolution", 1024, ("config.model", "2147")),
+        ("config.model.dropout", float("nan"), ("metadata", "NaN")),
+        ("config.model.spatial_kernel", {}, ("config.model.spatial_kernel", "`object`")),
+        ("config.model.spatial_kernel", [1, [], 1], ("config.model.spatial_kernel[1]",)),
+        ("config.model.dtype", "object", ("config.model.dtype", "'object'")),
+        ("backbone.sha256", "0" * 63, ("backbone.sha256",)),
+        ("backbone.source", "/etc/passwd", ("backbone.source", "'/etc/passwd'")),
+        ("backbone.source", "../tower.npz", ("backbone.source", "'../tower.npz'")),
+        ("step", "12", ("step", "`int`", "`str`")),
+        ("metrics", {"test": 3}, ("metrics", "`object`", "`int`")),
+        ("metrics", {"test": {"top1": [1]}}, ("metrics", "`array`")),
+        ("license", "x" * 201, ("license", "200")),
+        ("checksum", "0" * 64, ("checksum",)),
     ],
 )
-def test_documents_that_are_not_as_they_should_be(file, field, value, message):
+def test_read_adapter_with_invalid_metadata_names_the_field(file, field, value, facts):
     forge(file, changed(field, value))
     tracemalloc.start()
-    with pytest.raises(AdapterError, match=rf"(?s){re.escape(str(file))}: .*{message}") as caught:
+    with raises(AdapterError, where=str(file), problem=facts) as caught:
         read_adapter(file)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -238,14 +228,16 @@ def test_fields_that_are_missing(file, field):
         del document[name]
 
     forge(file, remove)
-    with pytest.raises(AdapterError, match=rf"expected the fields .*{name}.*, found"):
+    with raises(AdapterError, where=str(file), problem=f"`{name}`"):
         read_adapter(file)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 10**5, "{}", "1" * 5000])
 def test_metadata_that_is_no_document(file, text):
     save_file(load_file(file), file, {KEY: text})
-    with pytest.raises(AdapterError, match=r"expected (one JSON document|adapter format 2), found"):
+    with raises(
+        AdapterError, where=str(file), problem="found None" if text in ("[]", "3", "{}") else ""
+    ):
         read_adapter(file)
 
 
@@ -253,30 +245,25 @@ BIAS = "cls_head.fc_cls.bias"
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
+    ("edit", "facts"),
     [
-        (lambda w: w.pop(BIAS), rf"1 tensors are missing: {BIAS}"),
-        (lambda w: w.update(other=w[BIAS]), "1 tensors belong nowhere: other"),
-        (lambda w: w.update({BIAS: w[BIAS][:4]}), rf"{BIAS}: expected \(5,\), .*, found \(4,\)"),
-        (
-            lambda w: w.update({BIAS: w[BIAS].astype(np.int64)}),
-            rf"{BIAS}: expected F32 or F16, fou",
-        ),
-        (lambda w: w[BIAS].fill(np.nan), rf"{BIAS}: 5 of 5 values aren't finite as float32"),
+        (lambda w: w.pop(BIAS), ("tensors", "1 ", BIAS)),
+        (lambda w: w.update(other=w[BIAS]), ("tensors", "1 ", "other")),
+        (lambda w: w.update({BIAS: w[BIAS][:4]}), (BIAS, "(5,)", "(4,)")),
+        (lambda w: w.update({BIAS: w[BIAS].astype(np.int64)}), (BIAS, "F32 or F16", "I64")),
+        (lambda w: w[BIAS].fill(np.nan), (BIAS, "5 of 5", "float32")),
     ],
 )
-def test_weights_that_are_not_as_they_should_be(file, edit, message):
+def test_read_adapter_with_invalid_tensors_names_them(file, edit, facts):
     forge(file, edit_weights=edit)
-    with pytest.raises(AdapterError, match=message):
+    with raises(AdapterError, problem=facts):
         read_adapter(file)
 
 
 def test_sizes_that_the_header_claims_need_the_weights_to_go_with_them(file):
     forge(file, changed("config.model.width", 4096))
     tracemalloc.start()
-    with pytest.raises(
-        AdapterError, match=r"temporal_embedding: expected \(1, 4, 4096\), by config\.model"
-    ):
+    with raises(AdapterError, problem=("temporal_embedding", "(1, 4, 4096)")):
         read_adapter(file)
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
@@ -286,7 +273,7 @@ def test_sizes_that_only_the_backbone_bears_out(tower, tmp_path):
     # A head alone says nothing of layers: those of the backbone's file must be as many.
     file = write_drawn(tmp_path / "head.safetensors", tower, 5, 0, "head")
     forge(file, changed("config.model.layers", 128))
-    with pytest.raises(WeightsError, match=r"does not fit the model:\n  missing: .*resblocks\.2\."):
+    with raises(WeightsError, problem=("missing", "resblocks.2.")):
         Recognizer.load_adapter(file, str(tower))
 
 
@@ -294,13 +281,10 @@ def test_another_backbone(file, tower, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     other = tmp_path / "other.safetensors"
     save_file(load_file(tower) | {"backbone.class_embedding": np.ones(32, np.float32)}, other)
-    hashes = rf"with SHA-256 {file_sha256(tower)}, found {file_sha256(other)}"
-    with pytest.raises(
-        WeightsError, match=rf"other\.safetensors: expected .*{hashes}.* --backbone"
-    ):
+    hashes = {"expected": file_sha256(tower), "found": file_sha256(other)}
+    with raises(WeightsError, where="other.safetensors", advice="--backbone", **hashes):
         Recognizer.load_adapter(file, str(other))
-    missing = r"tower\.safetensors: expected the backbone .* found nothing;.* as --backbone FILE\."
-    with pytest.raises(WeightsError, match=missing):
+    with raises(WeightsError, where="tower.safetensors", advice="--backbone FILE"):
         Recognizer.load_adapter(file)
     (tmp_path / "tower.safetensors").write_bytes(tower.read_bytes())
     Recognizer.load_adapter(file)  # of that name where one is: its hash is the right one

@@ -159,9 +159,7 @@ def test_too_little_memory_on_the_device_is_told_with_what_to_do():
         [sys.executable, "-c", too_much], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert result.returncode == 1
-    expected = (
-        r"error: RESOURCE_EXHAUSTED: .*\n.*gradient_accumulation_steps .*remat=full.*\n"
-    )
+    expected = r"error: RESOURCE_EXHAUSTED: .*\n.*gradient_accumulation_steps .*remat=full.*\n"
     assert re.fullmatch(expected, result.stderr)
 
 

@@ -1,0 +1,68 @@
+"""The file `spotting.json` in a run's workdir: spotting settings of one checkpoint."""
+
+import json
+import pathlib
+
+import msgspec
+
+from dstadapter_jax.adapters.schema import SpottingSettings, parse_spotting
+from dstadapter_jax.errors import UserError
+from dstadapter_jax.files.atomic import atomic_write
+from dstadapter_jax.inference.recognizer import Recognizer
+
+FILE = "spotting.json"
+
+
+def save_settings(settings: SpottingSettings, workdir: pathlib.Path, step: int) -> None:
+    """Write the settings of a checkpoint to a run's workdir."""
+    document = {"step": step, "settings": msgspec.to_builtins(settings)}
+    atomic_write(workdir / FILE, json.dumps(document) + "\n")
+
+
+def load_settings(workdir: pathlib.Path, step: int, width: int) -> SpottingSettings:
+    """Read the settings of a checkpoint.
+
+    Args:
+        workdir: Workdir of a run.
+        step: Step of the checkpoint.
+        width: Number of the network's features.
+
+    Raises:
+        UserError: The file is missing, invalid, or belongs to another checkpoint.
+    """
+    path = workdir / FILE
+    command = f"python -m dstadapter_jax.calibrate --workdir {workdir} --step {step}"
+    if not path.is_file():
+        raise UserError(
+            str(path),
+            problem="not found, and spotting needs the settings in it",
+            advice=f"Write it with `{command}`.",
+        )
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict) or content.keys() != {"step", "settings"}:
+            raise ValueError("expected the fields settings and step")
+        if content["step"] != step:
+            raise ValueError(f"it is for step {content['step']}, not for step {step}")
+        return parse_spotting(content["settings"], width)
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            str(path), problem=str(error), advice=f"Write it again with `{command}`."
+        ) from error
+
+
+def settings_for(recognizer: Recognizer, workdir: pathlib.Path | None) -> SpottingSettings:
+    """Settings of a recognizer: from its run's workdir, or from its adapter file if that is None.
+
+    Raises:
+        UserError: The run or the adapter file has no valid settings.
+    """
+    if workdir is not None:
+        return load_settings(workdir, recognizer.step, recognizer.model.cfg.width)
+    if recognizer.spotting is None:
+        raise UserError(
+            "--adapter",
+            problem="the file has no settings for sign spotting",
+            advice="Run `python -m dstadapter_jax.calibrate` for the run, then export it again.",
+        )
+    return recognizer.spotting
