@@ -53,14 +53,17 @@ def _ranks(predictions: Sequence[dict[str, Any]]) -> str:
 
 def _frames(view: np.ndarray, indices: np.ndarray, attribution: Attribution, best: dict) -> str:
     """Each frame, where in it the network looked, and what it adds to the best label's logit."""
-    votes, patches = np.asarray(attribution.votes[0]), np.asarray(attribution.patches[0])
+    contributions, patches = (
+        np.asarray(attribution.frame_contributions[0]),
+        np.asarray(attribution.patches[0]),
+    )
     scale = math.ceil(LEAST_SIDE / view.shape[1])
     large = view.repeat(scale, axis=1).repeat(scale, axis=2)
-    most = max(float(np.abs(votes).max()), 1e-9)
+    most = max(float(np.abs(contributions).max()), 1e-9)
     figures = [
         _figure(int(index), frame, heated, float(vote), most)
         for index, frame, heated, vote in zip(
-            indices, large, overlay_heatmap(large, patches), votes, strict=True
+            indices, large, overlay_heatmap(large, patches), contributions, strict=True
         )
     ]
     label = html.escape(best["label"])

@@ -1,4 +1,4 @@
-"""A built dataset, opened for random access."""
+"""A built dataset with random access to its records."""
 
 import contextlib
 import dataclasses
@@ -12,13 +12,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from dstadapter_jax.errors import UserError
+
 SHARD_END = 65536  # bytes; ArrayRecord pads its files to multiples of it
 
-
 Example = dict[str, Any]
-
-
-Place = tuple[str, int]  # a stored split, and a record's number in it
+Place = tuple[str, int]  # stored split and record number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +25,11 @@ class ClipDataset:
     """A dataset that `python -m tfds_builders` has built.
 
     Attributes:
-        builder: Reads the records.
-        label_names: By label id.
-        num_clips: By split.
-        metadata: What tfds_builders/README.md says is in `metadata.json`; of regrouped splits, what
-            tells of their clips.
-        places: Where the clips of regrouped splits are stored: split and number of each; None if
-            the splits are the stored ones.
+        builder: TFDS builder that reads the records.
+        label_names: Label names by id.
+        num_clips: Number of clips by split.
+        metadata: Content of `metadata.json`, described in tfds_builders/README.md.
+        places: Stored places of the clips of regrouped splits; None for the stored splits.
     """
 
     builder: tfds.core.DatasetBuilder
@@ -42,22 +39,27 @@ class ClipDataset:
     places: Mapping[str, Sequence[Place]] | None = None
 
     def source(self, split: str) -> Any:
-        """Random access to the examples of a split, a dict each, the clips still encoded."""
+        """Random access to a split's examples, dicts with encoded clips.
+
+        Raises:
+            UserError: The split has no clips.
+        """
         if not self.num_clips.get(split):
-            held = [name for name, count in self.num_clips.items() if count]
-            raise ValueError(
-                f"split {split!r}: no clips in {self.builder.data_dir}, which holds {held}."
+            raise UserError(
+                f"split {split!r} of {self.builder.data_dir}",
+                expected="clips",
+                found=f"none; splits with clips: {[s for s, n in self.num_clips.items() if n]}",
             )
         if self.places is None:
-            return _Records(self.builder, split)
+            return Records(self.builder, split)
         return _Regrouped(self.builder, self.places[split])
 
     @functools.cached_property
     def content_sha256(self) -> dict[str, str]:
-        """What tells it from another build, by stored split and of `metadata.json`.
+        """Fingerprint of this build, by stored split and for `metadata.json`.
 
-        Of each shard name, size and both ends, where the first clip and the index of all lie: most
-        of the clips aren't read.
+        It covers name, size and both ends of each shard, with the first clip and the index of all;
+        most clips are not read.
         """
         info = self.builder.info
         stated = json.dumps(info.metadata or {}, sort_keys=True)
@@ -68,7 +70,7 @@ class ClipDataset:
 
     @property
     def signers(self) -> dict[str, list[str]]:
-        """The known signers of each split, sorted."""
+        """Known signers of each split, sorted."""
         return self.metadata.get("signers", {})
 
 
@@ -84,11 +86,11 @@ def _shards_sha256(paths: Sequence[pathlib.Path]) -> str:
     return digest.hexdigest()
 
 
-class _Records:
-    """A split's examples by number; says what can't be read, whatever TFDS raises."""
+class Records:
+    """Examples of a stored split by number; any error of TFDS becomes a `UserError`."""
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        self._place = f"split {split!r} of {builder.data_dir}"
+        self._where = f"split {split!r} of {builder.data_dir}"
         with self._reading("its records"):
             self._examples = builder.as_data_source(split=split)
 
@@ -97,19 +99,20 @@ class _Records:
 
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):
-            raise IndexError(index)  # by which Python knows the end of what it goes through
+            raise IndexError(index)  # ends Python's iteration
         with self._reading(f"record {index}"):
             return self._examples[index]
 
     @contextlib.contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
+    def _reading(self, item: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            raise ValueError(
-                f"{self._place}: {what} can't be read: {type(error).__name__}: {error}. The dataset"
-                " has been damaged or removed since it was built. Checkpoints are as they were:"
-                " build it again, or bring it back, and the same command goes on from the last."
+            raise UserError(
+                self._where,
+                problem=f"{item} can't be read: {type(error).__name__}: {error}",
+                advice="The dataset was damaged or removed after it was built. Checkpoints are"
+                " unchanged: build or restore it, and the same command resumes the run.",
             ) from error
 
 
@@ -118,7 +121,7 @@ class _Regrouped:
 
     def __init__(self, builder: tfds.core.DatasetBuilder, places: Sequence[Place]):
         self._places = places
-        self._stored = {split: _Records(builder, split) for split in {split for split, _ in places}}
+        self._stored = {split: Records(builder, split) for split in {split for split, _ in places}}
 
     def __len__(self) -> int:
         return len(self._places)

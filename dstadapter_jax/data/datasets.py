@@ -1,4 +1,4 @@
-"""Datasets that `python -m tfds_builders` has built, opened for random access."""
+"""Opening datasets that `python -m tfds_builders` has built."""
 
 import pathlib
 
@@ -6,34 +6,38 @@ import tensorflow_datasets as tfds
 
 from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.signer_folds import leave_one_out
+from dstadapter_jax.errors import ConfigError
 
 
 def open_dataset(name: str, data_dir: str, test_signer: str = "") -> ClipDataset:
-    """Opens the newest version of a dataset such as `recordings/frames`.
+    """Open the newest version of a dataset such as `recordings/frames`.
 
     Args:
         name: `DATASET/CONFIG`.
-        data_dir: The folder that it was built in.
-        test_signer: Whose clips are the test, for all clips to be regrouped as in `leave_one_out`;
-            empty for the splits as they were built.
+        data_dir: Folder that the dataset was built in.
+        test_signer: Test signer of the splits of `leave_one_out`; empty for the original splits.
 
     Raises:
-        ValueError: It hasn't been built there, or can't be regrouped so.
+        UserError: The dataset is not built there, or can't be regrouped.
     """
     if name.count("/") != 1:
-        raise ValueError(f"config.data.name: expected DATASET/CONFIG, found {name!r}.")
+        raise ConfigError("config.data.name", expected="DATASET/CONFIG", found=repr(name))
     build = f"python -m tfds_builders {name} --manual_dir SRC --data_dir OUT"
     if not data_dir:
-        raise ValueError(
-            f"config.data.dir is empty: expected the folder that `{build}` wrote to."
-            " Pass --config.data.dir=OUT."
+        raise ConfigError(
+            "config.data.dir",
+            expected=f"the output folder of `{build}`",
+            found="an empty string",
+            advice="Pass --config.data.dir=OUT.",
         )
     folder = pathlib.Path(data_dir).expanduser() / name
     versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
     if not versions:
-        raise ValueError(
-            f"config.data.dir: no built dataset in {folder}. Build it with `{build}`, or say where"
-            " it is: --config.data.dir=OUT in training, --data_dir OUT in evaluation."
+        raise ConfigError(
+            "config.data.dir",
+            problem=f"no built dataset in {folder}",
+            advice=f"Build it with `{build}`, or pass its folder: --config.data.dir=OUT in"
+            " training, --data_dir OUT in evaluation.",
         )
     newest = max(versions, key=lambda path: tfds.core.Version(path.name))
     builder = tfds.builder_from_directory(newest)

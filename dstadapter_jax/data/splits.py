@@ -1,3 +1,3 @@
-"""The names of the splits."""
+"""Names of the splits of every dataset."""
 
 SPLITS = ("train", "validation", "test")

@@ -1,4 +1,4 @@
-"""The arguments that tell a command what to recognize with: a run, or adapter files."""
+"""Command-line arguments that select trained models: a run, or adapter files."""
 
 import argparse
 import pathlib
@@ -6,49 +6,50 @@ import re
 from typing import Any
 
 from dstadapter_jax.cli.paths import expanded_path
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.inference.multi_adapter import MultiAdapterRecognizer
 from dstadapter_jax.inference.recognizer import Recognizer
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> Any:
-    """Adds `--workdir`, `--adapter` (`many`: any number, by name), `--step` and `--backbone`.
+    """Add `--workdir`, `--adapter` (with `many` repeatable and named), `--step` and `--backbone`.
 
     Returns:
-        The group of the first two, of which a command takes one, for others that exclude them.
+        The mutually exclusive group of the first two, for further alternatives.
     """
-    either = parser.add_mutually_exclusive_group(required=True)
-    either.add_argument("--workdir", type=expanded_path, help="of a run")
-    either.add_argument(
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--workdir", type=expanded_path, help="workdir of a run")
+    group.add_argument(
         "--adapter",
         metavar="[NAME=]FILE" if many else "FILE",
         action="append" if many else "store",
-        help="of `export adapter`, or hf:OWNER/REPO/FILE" + "; may be repeated" * many,
+        help="adapter file, or hf:OWNER/REPO/FILE" + "; repeatable" * many,
     )
-    parser.add_argument("--step", help="of the run: best (by validation, the default), last, or N")
-    parser.add_argument("--backbone", default="", help="where its file is, if it has moved")
-    return either
+    parser.add_argument("--step", help="checkpoint of the run: best (default), last, or a number")
+    parser.add_argument("--backbone", default="", help="backbone file, if it has moved")
+    return group
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
-    """The arguments; those that don't go together end the process with status 2."""
+    """Parse arguments; incompatible ones end the process with status 2."""
     args = parser.parse_args(argv)
     if args.adapter and args.step:
-        parser.error("--step goes with --workdir: an adapter file holds one step")
+        parser.error("--step needs --workdir: an adapter file holds one step")
     return args
 
 
 def load_recognizer(args: argparse.Namespace) -> Recognizer:
-    """The run's or the adapter file's."""
+    """Load the model of the run or the adapter file."""
     if args.adapter:
         return Recognizer.load_adapter(args.adapter, args.backbone)
     return Recognizer.load(args.workdir, args.step or "best", args.backbone)
 
 
 def load_recognizers(args: argparse.Namespace) -> dict[str, Recognizer]:
-    """One for each of many adapter files, by name; a single one without a name is called ``""``.
+    """Load the models of all adapter files by name; a single unnamed one is called ``""``.
 
     Raises:
-        ValueError: Two files have the same name.
+        UserError: Two files have the same name.
     """
     named = [_named(text, alone=len(args.adapter) == 1) for text in args.adapter or ()]
     if not named or named[0][0] == "":
@@ -56,7 +57,9 @@ def load_recognizers(args: argparse.Namespace) -> dict[str, Recognizer]:
         return {"": load_recognizer(args)}
     if len(dict(named)) < len(named):
         names = ", ".join(name for name, _ in named)
-        raise ValueError(f"--adapter: expected names that differ, found {names}; say NAME=FILE.")
+        raise UserError(
+            "--adapter", expected="different names", found=names, advice="Use NAME=FILE."
+        )
     return dict(MultiAdapterRecognizer(dict(named), args.backbone).recognizers)
 
 

@@ -1,31 +1,8 @@
-"""Why a clip is taken for a sign: what each frame says for it, and which patches that comes from.
+"""Attribution of a prediction to frames and patches; docs/attribution.md defines both quantities.
 
-*Frames, exactly.* The logits are linear in the mean over frames of the class tokens f_t. Adding the
-same to all logits changes no probability, so that a class's weights w_c alone say nothing; what
-counts is c against the mean of all classes, or against one other class o:
-
-    logit_c - mean_k logit_k = bias + sum_t votes_t,    votes_t = (w_c - mean_k w_k) · f_t / T
-    logit_c - logit_o        = bias + sum_t votes_t,    votes_t = (w_c - w_o) · f_t / T
-
-*Patches, by gradient-weighted attention roll-out.* Relevance starts at the class tokens, a frame's
-share being its vote where that is positive, and goes back through the blocks, each a mixing of
-tokens whose rows sum to 1, so that none is lost or made:
-
-    attention         r <- r N(I + mean over heads of (A ⊙ dv/dA)+)
-    temporal adapter  r <- r N(|x_t| + |g ⊙ W tap_t|  for the patch itself,
-                               |g ⊙ W tap_t±1|        for the same patch one frame before or after)
-
-N divides rows by their sums, A are the attention's weights, v is the sum of the votes, x the
-adapter's input, tap what its convolution takes from a frame, W its second layer, g its gate. The
-attention's rule is Chefer, Gur and Wolf's (ICCV 2021, rules 5 and 6), its rows normalized as in
-Abnar and Zuidema's roll-out (ACL 2020); to weigh the parts of a residual sum by their norms is
-Kobayashi, Kuribayashi, Yokoi and Inui's (EMNLP 2021). MLPs and 1x1x1 adapters keep tokens apart.
-What stays on the class tokens to the end tells of no patch and is left out.
-
-What this is not: a roll-out follows where the network looks, not what would happen if a patch were
-different. Biases, what gates owe to the clip, evidence against the class, and the mixing of
-adjacent patches by a (1, 3, 3) spatial kernel aren't followed. How much the map is worth for a
-model is found by occluding patches, as tests/test_attribution.py does it for the demo's.
+Frame contributions are exact: the logits are linear in the mean of the frames' class tokens. Patch
+relevance is a gradient-weighted attention roll-out (Chefer, Gur and Wolf, ICCV 2021, rules 5 and 6;
+Abnar and Zuidema, ACL 2020; Kobayashi et al., EMNLP 2021).
 """
 
 import functools
@@ -40,29 +17,30 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.models.dstadapter import Adapter, Block, DSTAdapter
 from dstadapter_jax.models.layers import Hook
 
-Intermediates = dict[tuple[str, str], Any]  # what a hook saw, by module and name
+Intermediates = dict[tuple[str, str], Any]  # values a hook received, by module and name
 
 WEIGHTS = ("attn", "weights")
 
 
 class Attribution(NamedTuple):
-    """Why clips are taken for their classes; b clips, t frames, h w patches.
+    """Attribution of the classes of b clips to t frames and h w patches.
 
     Attributes:
-        logits: `(b, classes)`, as the model gives them.
-        votes: `(b, t)`, what each frame adds to the class's logit against the others.
-        patches: `(b, t, h, w)`, shares of relevance; sum to 1 over a clip.
-        temporal_gates: `(b, layers, d)`, of the temporal adapters, in (0, 1).
-        spatial_gates: `(b, layers - 1, d)`; the last layer's reaches no logit.
+        logits: `(b, classes)`.
+        frame_contributions: `(b, t)`, contribution of each frame to the logit difference.
+        patches: `(b, t, h, w)`, shares of relevance; they sum to 1 over a clip.
+        temporal_gates: `(b, layers, d)`, gates of the temporal adapters, in (0, 1).
+        spatial_gates: `(b, layers - 1, d)`; the last layer's gate does not affect the logits.
         temporal_mixing: `(b, layers)`, mean share of a patch that its temporal adapter took
             from the previous and the next frame.
     """
 
     logits: jax.Array
-    votes: jax.Array
+    frame_contributions: jax.Array
     patches: jax.Array
     temporal_gates: jax.Array
     spatial_gates: jax.Array
@@ -75,28 +53,26 @@ def explain(
     labels: Sequence[int] | np.ndarray,
     against: Sequence[int] | np.ndarray | None = None,
 ) -> Attribution:
-    """Explains classes of views by one compiled program, whose weights are its arguments.
+    """Attribute classes of views to frames and patches, by one compiled program.
 
     Args:
-        model: Trained.
-        views: `(b, t, h, w, 3)` uint8, as preprocessing gives them.
+        model: Trained model.
+        views: `(b, t, h, w, 3)` uint8 from preprocessing.
         labels: `(b,)` ids of the classes to explain.
-        against: `(b,)` ids of other classes: why this one and not that one. Without them, why this
-            one and not the mean of all.
+        against: `(b,)` ids of classes to compare with; by default the mean of all classes.
 
     Returns:
-        NumPy arrays.
+        Attribution with NumPy arrays.
 
     Raises:
-        ValueError: An id that the model hasn't got, or not one a view.
+        UserError: An id is out of range, or there is not one per view.
     """
     classes, count = model.cfg.num_classes, len(views)
     ids = [np.asarray(given) for given in (labels, against) if given is not None]
     for given in ids:
         if given.shape != (count,) or ((given < 0) | (given >= classes)).any():
-            raise ValueError(
-                f"labels: expected {count} ids from 0 to {classes - 1}, one a view, found {given}."
-            )
+            expected = f"{count} ids from 0 to {classes - 1}, one per view"
+            raise UserError("labels", expected=expected, found=given)
     graphdef, weights = nnx.split(model)
     return jax.tree.map(np.asarray, _compiled(graphdef, weights, views, *ids))
 
@@ -109,19 +85,19 @@ def _compiled(graphdef: nnx.GraphDef, weights: nnx.State, views: jax.Array, *ids
 def attribute(
     model: DSTAdapter, clips: jax.Array, labels: jax.Array, against: jax.Array | None = None
 ) -> Attribution:
-    """As `explain`, of normalized clips, for `jax.jit`.
+    """Like `explain`, for normalized clips and `jax.jit`.
 
-    Blocks are gone through twice: forwards, keeping each one's input, and backwards, with the
-    gradient and the relevance of its output. Only one block's attention is held at a time.
+    The blocks are traversed twice: forward, saving their inputs, and backward, with the gradient
+    and the relevance of their outputs. Only one block's attention is in memory at a time.
     """
     frames = model.cfg.num_frames
     direction = _direction(model.head.kernel.get_value(), labels, against)
     x, inputs = model.encode(model.embed(clips), return_intermediates=True)
 
     features, pull, last = _vjp_with_intermediates(model.frame_features, x)
-    votes = jnp.einsum("btd,bd->bt", features, direction) / frames
+    contributions = jnp.einsum("btd,bd->bt", features, direction) / frames
     gradient, of_weights = pull(jnp.broadcast_to(direction[:, None] / frames, features.shape))
-    start = jnp.zeros(x.shape[:2]).at[:, 0].set(_shares(jax.nn.relu(votes), axes=1).ravel())
+    start = jnp.zeros(x.shape[:2]).at[:, 0].set(_shares(jax.nn.relu(contributions), axes=1).ravel())
     relevance, temporal_mixing = _through_block(start, model.last_block, x, last, of_weights)
 
     graphdef, layers = nnx.split(model.blocks)
@@ -143,7 +119,7 @@ def attribute(
     last_gate = last["t_adapter", "gate"]
     return Attribution(
         logits=model.head(features.mean(axis=1)),
-        votes=votes,
+        frame_contributions=contributions,
         patches=_shares(patches, axes=(1, 2, 3)),
         temporal_gates=jnp.concatenate([by_clip[0], last_gate[:, None]], axis=1),
         spatial_gates=by_clip[1],
@@ -152,13 +128,13 @@ def attribute(
 
 
 def _direction(kernel: jax.Array, labels: jax.Array, against: jax.Array | None) -> jax.Array:
-    """What the votes are products with, `(b, d)`, from the classifier's `(d, classes)`."""
+    """Weights of the frame contributions, `(b, d)`, from the classifier's kernel `(d, classes)`."""
     other = kernel.mean(axis=1) if against is None else kernel.T[against]
     return kernel.T[labels] - other
 
 
 def _shares(values: jax.Array, axes: int | tuple[int, ...]) -> jax.Array:
-    """Values from 0 as shares of their sum; equal ones where all are 0."""
+    """Nonnegative values divided by their sum; equal shares where all are 0."""
     total = values.sum(axis=axes, keepdims=True)
     equal = 1 / (values.size // total.size)
     return jnp.where(total > 0, values / jnp.where(total > 0, total, 1), equal)
@@ -167,11 +143,11 @@ def _shares(values: jax.Array, axes: int | tuple[int, ...]) -> jax.Array:
 def _vjp_with_intermediates(
     function: Callable[[jax.Array, Hook], jax.Array], x: jax.Array
 ) -> tuple[jax.Array, Callable[[jax.Array], tuple[jax.Array, jax.Array]], Intermediates]:
-    """Calls `function(x, hook)`.
+    """Call `function(x, hook)` and record intermediate values.
 
     Returns:
-        Its result; what takes the gradient by that to those by x and by the attention's weights;
-        and what the hook saw.
+        The result; its vector-Jacobian product with respect to x and the attention weights; and the
+        intermediate values.
     """
 
     def run(x: jax.Array, nudge: ArrayLike) -> tuple[jax.Array, Intermediates]:
@@ -190,16 +166,16 @@ def _vjp_with_intermediates(
 def _through_block(
     relevance: jax.Array, block: Block, x: jax.Array, seen: Intermediates, of_weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Takes relevance `(b t) n` from a block's output to its input x; and the temporal mixing."""
+    """Propagate relevance `(b t) n` from a block's output to its input; also temporal mixing."""
     relevance = _through_attention(relevance, seen[WEIGHTS] * of_weights)
     taps, gate = (seen["t_adapter", name] for name in ("taps", "gate"))
     return _through_time(relevance, _time_shares(block.t_adapter, x, taps, gate))
 
 
 def _through_attention(relevance: jax.Array, carried: jax.Array) -> jax.Array:
-    """Takes relevance to where attention brought it from: `(b t) n`, `(b t heads) q n`.
+    """Propagate relevance `(b t) n` through attention with weights `(b t heads) q n`.
 
-    Where the class tokens alone ask, q = 1, they alone have relevance.
+    With class tokens as the only queries, q = 1, only they have relevance.
     """
     heads = len(carried) // len(relevance)
     mixing = rearrange(jax.nn.relu(carried), "(f heads) q n -> f heads q n", heads=heads)
@@ -211,7 +187,7 @@ def _through_attention(relevance: jax.Array, carried: jax.Array) -> jax.Array:
 def _time_shares(
     adapter: Adapter, x: jax.Array, taps: list[jax.Array], gate: jax.Array
 ) -> jax.Array:
-    """Shares of each patch from the frame before, its own and the one after: `3 b t p`."""
+    """Shares of each patch from the previous, its own and the next frame: `3 b t p`."""
     gate = gate[:, None, None, None]
     parts = [jnp.linalg.norm((tap @ adapter.fc2.kernel) * gate, axis=-1) for tap in taps]
     before, center, after = (rearrange(part, "b t h w -> b t (h w)") for part in parts)
@@ -224,7 +200,7 @@ def _through_time(relevance: jax.Array, shares: jax.Array) -> tuple[jax.Array, j
     """Propagates relevance `(b t) n` to the source frames; also returns the temporal mixing."""
     patches = rearrange(relevance[:, 1:], "(b t) p -> b t p", t=shares.shape[2])
     before, own, after = patches * shares
-    # Beyond the clip's ends there is nothing to take: before[:, 0] and after[:, -1] are 0.
+    # There are no frames beyond the ends of the clip: before[:, 0] and after[:, -1] are 0.
     patches = own.at[:, :-1].add(before[:, 1:]).at[:, 1:].add(after[:, :-1])
     patches = rearrange(patches, "b t p -> (b t) p")
     relevance = jnp.concatenate([relevance[:, :1], patches], axis=1)

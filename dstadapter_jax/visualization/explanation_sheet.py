@@ -73,11 +73,11 @@ def explanation_blocks(explanation: Explanation) -> list[np.ndarray]:
     """The parts of one clip's picture, `(h, width, 3)` uint8, from top to bottom."""
     view, attribution = explanation.view, explanation.attribution
     scale, step, width = layout(*view.shape[:2])
-    (votes,), (patches,) = attribution.votes, attribution.patches
+    (contributions,), (patches,) = attribution.frame_contributions, attribution.patches
     # Heat has no pixels of its own: smooth on the enlarged frames.
     large = view.repeat(scale, axis=1).repeat(scale, axis=2)
-    told = "What each frame adds to this label's logit over"
-    told += f" {explanation.against}: {votes.sum():+.2f} in all"
+    title = "Contribution of each frame to this label's logit over"
+    title += f" {explanation.against}: {contributions.sum():+.2f} in total"
     return [
         line(explanation.label, 19, width, bold=True),
         line(explanation.details, 13, width, GRAY),
@@ -86,20 +86,27 @@ def explanation_blocks(explanation: Explanation) -> list[np.ndarray]:
         strip(overlay_heatmap(large, patches), 1, width),
         captions(explanation.frame_captions, step, width),
         blank(GAP, width),
-        line(told, 12, width),
-        _draw_votes(votes, step, width),
+        line(title, 12, width),
+        _draw_contributions(contributions, step, width),
         blank(2 * GAP, width),
         _draw_panels(attribution, width),
     ]
 
 
-def _draw_votes(votes: np.ndarray, step: int, width: int) -> np.ndarray:
+def _draw_contributions(contributions: np.ndarray, step: int, width: int) -> np.ndarray:
     """A bar below the middle of each frame."""
     figure = _figure(width, 80)
     axes = figure.add_axes((0, 0.02, 1, 0.96))
-    middles = np.arange(len(votes)) * step + (step - GAP) / 2
-    bars = axes.bar(middles, votes, MIN_TILE / 2, color=np.where(votes < 0, AGAINST, FOR))
-    axes.bar_label(bars, [f"{vote:+.2f}" for vote in votes], padding=2, fontsize=8, color=INK)
+    middles = np.arange(len(contributions)) * step + (step - GAP) / 2
+    bars = axes.bar(
+        middles,
+        contributions,
+        MIN_TILE / 2,
+        color=np.where(contributions < 0, AGAINST, FOR),
+    )
+    axes.bar_label(
+        bars, [f"{value:+.2f}" for value in contributions], padding=2, fontsize=8, color=INK
+    )
     axes.axhline(0, color=GRAY, linewidth=0.8)
     axes.set_xlim(0, width)
     axes.margins(y=0.3)
@@ -108,7 +115,7 @@ def _draw_votes(votes: np.ndarray, step: int, width: int) -> np.ndarray:
 
 
 def _draw_panels(attribution: Attribution, width: int) -> np.ndarray:
-    """The heat's scale, the gates and what is taken from other frames, side by side."""
+    """Draw the color scale, the gates and the temporal mixing side by side."""
     figure = _figure(width, 150)
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0, h_pad=0, wspace=0.1))
     scale, gates, temporal_mixing = figure.subplots(1, 3, width_ratios=(1, 2, 2))
@@ -116,7 +123,7 @@ def _draw_panels(attribution: Attribution, width: int) -> np.ndarray:
     _draw_gates(gates, attribution)
     layers = np.arange(1, attribution.temporal_mixing.shape[1] + 1)
     temporal_mixing.bar(layers, 100 * attribution.temporal_mixing[0], 0.5, color=FOR)
-    _label(temporal_mixing, "Taken from the frames before and after, %", "layer")
+    _label(temporal_mixing, "Share from the previous and next frame, %", "layer")
     return _pixels(figure)
 
 
@@ -129,7 +136,7 @@ def _draw_scale(axes: Axes, attribution: Attribution) -> None:
 
 
 def _draw_gates(axes: Axes, attribution: Attribution) -> None:
-    """Least, quartiles and greatest of each layer's gates."""
+    """Draw minimum, quartiles and maximum of each layer's gates."""
     for name, (gates,), color, offset in (
         ("temporal", attribution.temporal_gates, FOR, -0.18),
         ("spatial", attribution.spatial_gates, AGAINST, 0.18),
@@ -162,7 +169,7 @@ def _label(axes: Axes, title: str, xlabel: str) -> None:
 
 
 def _figure(width: int, height: int) -> Figure:
-    """A figure of a size in pixels, which Matplotlib finds by rounding inches down."""
+    """Figure of a size in pixels; Matplotlib rounds down from inches."""
     return Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
 
 
@@ -175,7 +182,7 @@ def _pixels(figure: Figure) -> np.ndarray:
 def explain_best(
     recognizer: Recognizer, name: str, clip: Clip, predictions: list[dict[str, Any]]
 ) -> Explanation:
-    """Why the center crop of a clip of some name is taken for the best of its ranked labels."""
+    """Explain the best label of a clip on its center crop."""
     best, *others = predictions
     view = clip.views[-1]
     next_best = [f"{other['label']} {other['probability']:.1%}" for other in others[:2]]

@@ -148,7 +148,7 @@ def test_storages_give_nearly_the_same_pixels(dataset, data_dir):
 @pytest.mark.parametrize(
     ("name", "folder", "message"),
     [
-        ("recordings/frames", "", "config.data.dir is empty"),
+        ("recordings/frames", "", "config.data.dir: expected"),
         ("recordings/other", None, "no built dataset in .*python -m tfds_builders recordings/o"),
     ],
 )

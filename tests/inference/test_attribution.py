@@ -15,6 +15,7 @@ from dstadapter_jax.data.preprocess import normalize
 from dstadapter_jax.inference.attribution import explain
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.pretrained.loading import load_weights
+from tests.helpers.errors import raises
 from tests.models.test_dstadapter import (
     adapted,
     attention,
@@ -65,7 +66,7 @@ def forward(x, weights, cfg, adapters, nudges):
 
 
 def gradients(x, weights, cfg, adapters, direction):
-    """Of the votes' sum by every one of attention's weights, each by a pass of its own."""
+    """Gradients of the sum of contributions by each attention weight, one pass each."""
     shape = (cfg.layers, cfg.heads, len(x), x.shape[1], x.shape[1])
     entries = list(np.ndindex(shape))
     nudges = np.zeros((cfg.layers, cfg.heads, len(entries), *shape[2:]), complex)
@@ -102,9 +103,9 @@ def rolled_out(state, clip, cfg, direction, adapters):
     frames, patches = cfg.num_frames, cfg.grid**2
     x = embedded(clip[None].astype(np.float64), weights, cfg)
     (tokens,), inputs, attended = forward(x, weights, cfg, adapters, np.zeros(cfg.layers))
-    votes = tokens @ direction / frames
+    contributions = tokens @ direction / frames
     relevance = np.zeros((frames, 1 + patches))
-    positive = np.maximum(votes, 0)
+    positive = np.maximum(contributions, 0)
     relevance[:, 0] = positive / positive.sum() if positive.any() else 1 / frames
     slopes = gradients(x, weights, cfg, adapters, direction)
     for layer in reversed(range(cfg.layers)):
@@ -121,7 +122,7 @@ def rolled_out(state, clip, cfg, direction, adapters):
                         taken[t + k - 1, 1:] += shares[t][k] * relevance[t, 1:]
             relevance = taken
         assert relevance.sum() == pytest.approx(1)
-    return votes, relevance[:, 1:] / relevance[:, 1:].sum()
+    return contributions, relevance[:, 1:] / relevance[:, 1:].sum()
 
 
 def random_views(cfg):
@@ -159,10 +160,10 @@ def test_equal_an_independent_rollout(untrained_adapters, against):
     for row, label in enumerate(labels):
         other = head.mean(axis=0) if against is None else head[against[row]]
         # Untrained adapters are left out of the NumPy pass: a plain ViT, frame by frame.
-        votes, patches = rolled_out(
+        contributions, patches = rolled_out(
             weights, normalize(views[row]), cfg, head[label] - other, not untrained_adapters
         )
-        np.testing.assert_allclose(found.votes[row], votes, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found.frame_contributions[row], contributions, rtol=0, atol=1e-5)
         np.testing.assert_allclose(found.patches[row].reshape(patches.shape), patches, atol=1e-6)
     if untrained_adapters:
         assert not found.temporal_mixing.any()
@@ -185,11 +186,11 @@ def test_votes_add_up_to_the_logits_that_the_model_gives(changes, atol):
     scores = np.asarray(found.logits - model.head.bias)
     rows = range(len(views))
     margins = scores[rows, labels] - scores[rows, against]
-    np.testing.assert_allclose(found.votes.sum(axis=1), margins, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.frame_contributions.sum(axis=1), margins, rtol=0, atol=1e-5)
     np.testing.assert_allclose(found.patches.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
     assert (found.patches >= 0).all()
     # A label against itself: nothing speaks for it, so no frame or patch stands out.
-    assert not found.votes[1].any()
+    assert not found.frame_contributions[1].any()
     np.testing.assert_allclose(found.patches[1], 1 / found.patches[1].size, rtol=1e-5)
 
 
@@ -248,7 +249,7 @@ def test_looking_on_changes_no_program_and_leaves_nothing_behind(tiny):
 )
 def test_ids_that_the_model_has_not_got(tiny, labels, against):
     model, _ = tiny
-    with pytest.raises(ValueError, match=r"expected 2 ids from 0 to 3, one a view, found \["):
+    with raises(where="labels", expected="2 ids from 0 to 3"):
         explain(model, random_views(model.cfg), labels, against)
 
 
@@ -307,11 +308,20 @@ def test_occluding_what_is_relevant_hurts_most(demo, filling):
         assert told(figures) > 5
         assert figures["least"].mean() > figures["any"].mean()
 
-    share = 3 / found.votes.shape[1]
+    share = 3 / found.frame_contributions.shape[1]
     second = np.argsort(-probabilities, axis=1)[:, 1]
     over_second = explain(recognizer.model, clips, best, second)
-    for other, votes in (("mean", found.votes), ("second best", over_second.votes)):
-        votes = np.broadcast_to(votes[..., None, None], found.patches.shape)
-        print(f"probability left without three frames, by votes over the {other}:", end=" ")
-        figures = {"most": left(highest(votes, share)), "least": left(highest(-votes, share))}
+    for other, contributions in (
+        ("mean", found.frame_contributions),
+        ("second best", over_second.frame_contributions),
+    ):
+        contributions = np.broadcast_to(contributions[..., None, None], found.patches.shape)
+        print(
+            f"probability left without three frames, by contributions over the {other}:",
+            end=" ",
+        )
+        figures = {
+            "most": left(highest(contributions, share)),
+            "least": left(highest(-contributions, share)),
+        }
         assert told(figures) > (4 if other == "second best" else 1)

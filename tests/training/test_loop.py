@@ -586,8 +586,7 @@ def test_data_that_vanishes_ends_the_run_with_its_last_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "save", damaged_after_the_first)
-        message = r"split '\w+' of .*/data/recordings/frames/1.0.0: .* can't be read: .* goes on"
-        with pytest.raises(ValueError, match=message):
+        with raises(where="/data/recordings/frames/1.0.0", problem="can't be read"):
             train_and_evaluate(config, tmp_path / "run")
     with Checkpointer(tmp_path / "run", read_only=True) as checkpoints:
         assert checkpoints.steps() == [6]

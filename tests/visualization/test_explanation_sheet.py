@@ -28,7 +28,7 @@ def made_up(layers=2, **changes):
     patches = rng.random((1, 3, 2, 2)).astype(np.float32)
     attribution = {
         "logits": np.zeros((1, 3)),
-        "votes": rng.normal(size=(1, 3)),
+        "contributions": rng.normal(size=(1, 3)),
         "patches": patches / patches.sum(),
         "temporal_gates": rng.random((1, layers, 32)),
         "spatial_gates": rng.random((1, layers - 1, 32)),
@@ -88,7 +88,7 @@ def test_explains_the_best_label_in_the_middle_crop_of_the_very_frames(run_dir, 
     best = predictions[0]["id"]
     bias = np.asarray(recognizer.model.head.bias)
     margin = (logits - bias)[best] - (logits - bias).mean()
-    assert explanation.attribution.votes.sum() == pytest.approx(margin, abs=1e-5)
+    assert explanation.attribution.frame_contributions.sum() == pytest.approx(margin, abs=1e-5)
 
 
 def test_heat_is_where_the_relevance_is():
@@ -113,8 +113,8 @@ def test_labels_of_any_script_and_votes_of_any_sign_are_drawn(tmp_path):
     texts = ["手語 नमस्ते سلام", "a$^$_{", "\udcff\n", "W" * 1000]
     attributions = [
         made_up(),
-        made_up(votes=np.zeros((1, 3))),
-        made_up(votes=-np.ones((1, 3))),
+        made_up(frame_contributions=np.zeros((1, 3))),
+        made_up(frame_contributions=-np.ones((1, 3))),
         made_up(layers=24, patches=np.full((1, 3, 2, 2), 1 / 12, np.float32)),
     ]
     view = np.zeros((3, 8, 8, 3), np.uint8)
@@ -133,8 +133,8 @@ def test_labels_of_any_script_and_votes_of_any_sign_are_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--explain", "why.jpg", "clip.mp4"], "--explain: expected a name that ends in .png"),
-        (["--explain", "why.png", *["clip.mp4"] * 21], "expected 20 answers at most, got 21"),
+        (["--explain", "why.jpg", "clip.mp4"], ".png"),
+        (["--explain", "why.png", *["clip.mp4"] * 21], "21"),
         (["--explain", "why.png"], "VIDEO"),
     ],
 )
