@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 from dstadapter_jax.errors import ConfigError, UserError
 from dstadapter_jax.files.atomic import atomic_write
@@ -27,14 +29,17 @@ Row = dict[str, Any]
 class MetricsLog:
     """`metrics.jsonl`: one JSON object per line, each step once, however often a run resumes.
 
+    A resumed run repeats the steps after its checkpoint. Their old rows move to
+    `replaced_metrics.jsonl`, so that no row is lost.
+
     Attributes:
         rows: Rows at the time of opening.
     """
 
     def __init__(self, path: pathlib.Path, step: int, validation_pending: bool):
-        """Open the log of a run that resumes after `step`, and drop later rows.
+        """Open the log of a run that resumes after `step`, and move later rows out of it.
 
-        The row of the validation at `step` is dropped, too, if `validation_pending`.
+        The row of the validation at `step` is moved, too, if `validation_pending`.
         """
 
         def is_kept(row: Row) -> bool:
@@ -43,42 +48,59 @@ class MetricsLog:
                 row["step"] == step and not (validation and validation_pending)
             )
 
-        self.rows = list(filter(is_kept, read_metrics(path)))
-        atomic_write(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        rows = read_metrics(path)
+        self.rows = list(filter(is_kept, rows))
+        if replaced := list(itertools.filterfalse(is_kept, rows)):
+            _append(path.with_name("replaced_metrics.jsonl"), replaced)
+        atomic_write(path, _json_lines(self.rows))
         self._path = path
 
     def write(self, row: Row) -> None:
         """Append a row and flush it to disk, before any checkpoint that includes its step."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _append(self._path, [row])
+
+
+def _append(path: pathlib.Path, rows: list[Row]) -> None:
+    with path.open("a") as file:
+        file.write(_json_lines(rows))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _json_lines(rows: list[Row]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 class TensorBoard:
-    """TensorBoard event files, written anew from the rows that a resumed run keeps.
+    """TensorBoard event files: each start of a run adds one, and none is removed.
 
-    So they hold each step once, and lack none that a kill kept from being written.
+    `EventsWriter` writes rows at once; `SummaryWriter` writes them in a thread, up to two minutes
+    late, and a kill would lose rows of steps that are in a checkpoint.
     """
 
-    def __init__(self, folder: pathlib.Path, rows: list[Row]):
-        for path in folder.glob("events.out.tfevents.*"):
-            path.unlink()
-        # A running TensorBoard drops the events it has read from earlier files.
-        self._writer = SummaryWriter(str(folder), purge_step=0)
+    def __init__(self, folder: pathlib.Path, rows: list[Row], step: int):
+        """Open a new file for a run that resumes after `step` with these rows logged."""
+        folder.mkdir(exist_ok=True)
+        # TensorBoard reads the files in the order of their names, which begin with the time.
+        number = len(list(folder.iterdir()))
+        self._writer = EventsWriter(str(folder / "events"), f".{number:04d}")
+        # From earlier files TensorBoard drops the events of this step and later ones.
+        self._writer.write_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
         for row in rows:
-            self._add(row)
-        self._writer.flush()
+            if row["step"] == step:
+                self.write(row)
 
     def write(self, row: Row) -> None:
         """Write a row and flush it to disk."""
-        self._add(row)
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if name not in ("step", "epoch", "time")
+        ]
+        self._writer.write_event(
+            Event(wall_time=row.get("time"), step=row["step"], summary=Summary(value=values))
+        )
         self._writer.flush()
-
-    def _add(self, row: Row) -> None:
-        for name, value in row.items():
-            if name not in ("step", "epoch", "time"):
-                self._writer.add_scalar(name, value, row["step"], walltime=row.get("time"))
 
     def close(self) -> None:
         """Close the file."""
@@ -137,34 +159,6 @@ def check_wandb(project: str) -> None:
         ) from error
 
 
-def archive_stale_log(workdir: pathlib.Path, step: int, log_every_steps: int) -> None:
-    """Rename a log that does not match the last checkpoint to `*.bak`, and warn.
-
-    A run that was killed has logged at most an epoch after its last checkpoint. A log that is
-    further ahead belongs to checkpoints that were lost; a log without earlier rows was lost itself.
-    """
-    rows = read_metrics(workdir / "metrics.jsonl")
-    is_ahead = any(_epochs_after(step, row) > 1 for row in rows)
-    is_lost = step >= log_every_steps and not any(row["step"] <= step for row in rows)
-    for name in ("metrics.jsonl", "tensorboard") if is_ahead or is_lost else ():
-        if (workdir / name).exists():
-            archive = _archive(workdir / name)
-            logger.warning(
-                "%s does not match the last checkpoint, of step %d: kept as %s",
-                *(workdir / name, step, archive),
-            )
-
-
-def _epochs_after(step: int, row: Row) -> float:
-    return row["epoch"] * (row["step"] - step) / row["step"] if row["step"] > step else 0
-
-
-def _archive(path: pathlib.Path) -> pathlib.Path:
-    names = (f"{path.name}.bak{f'-{n}' if n else ''}" for n in itertools.count())
-    place = next(place for name in names if not (place := path.with_name(name)).exists())
-    return path.rename(place)
-
-
 class RunLog:
     """All destinations of metrics rows; a context manager. Only the primary process writes."""
 
@@ -176,10 +170,9 @@ class RunLog:
         self._writers: list[Callable[[Row], None]] = []
         if not is_primary():
             return
-        archive_stale_log(workdir, step, config.log_every_steps)
         metrics = MetricsLog(workdir / "metrics.jsonl", step, validation_pending)
         self._writers.append(metrics.write)
-        self._add(TensorBoard(workdir / "tensorboard", metrics.rows))
+        self._add(TensorBoard(workdir / "tensorboard", metrics.rows, step))
         if config.wandb_project:
             self._add(WeightsAndBiases(workdir, config))
 

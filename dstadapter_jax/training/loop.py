@@ -41,7 +41,7 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         trainer = Trainer(config, workdir)
         stack.callback(trainer.close)
         barrier("trainers built")  # some processes have the backbone, others fetch it
-        check_same_on_all_hosts(workdir, config.to_dict(), trainer.identity())
+        check_same_on_all_hosts(workdir, trainer.metadata())
         # Entered before the checkpoints, so that it is left after their last save is complete.
         stop = stack.enter_context(StopRequest(DelayedAllReduceMax()))
         checkpoints = stack.enter_context(Checkpointer(workdir))

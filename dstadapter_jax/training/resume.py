@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import pathlib
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,24 @@ PER_HOST_FIELDS = (
 )
 # All other fields of `config.model`, and the seed, determine random weights.
 NON_INIT_FIELDS = ("model.dropout", "model.dtype", "model.remat")
+
+
+# Inputs of a run besides its config, in the metadata of its checkpoints.
+BACKBONE_PLACE = ("backbone.source", "backbone.revision")  # only its hash must be the same
+_SAME_DATA = "Pass the folder of the original dataset: --config.data.dir=OUT."
+INPUT_ADVICE = {
+    "global_batch_size": "Use the same number of devices, or set config.batch_size (per device) or"
+    " config.gradient_accumulation_steps so that the product is the same.",
+    "backbone": "Use the same backbone file: --config.pretrained=FILE.",
+    "num_clips": _SAME_DATA,
+    "label_names": _SAME_DATA,
+    "dataset_sha256": f"{_SAME_DATA} To resume with the same clips built again:"
+    f" --config.allow_changed={DATASET}.",
+}
+
+
+_short_repr = reprlib.Repr()  # of values in messages
+_short_repr.maxlist, _short_repr.maxstring = 20, 80
 
 
 def restore_latest(trainer: Trainer, checkpoints: Checkpointer) -> None:
@@ -75,9 +94,7 @@ def check_resumable(trainer: Trainer, saved: Mapping[str, Any], step: int) -> No
         saved: Metadata of the checkpoint.
         step: Step of the checkpoint.
     """
-    config = trainer.config.to_dict()
-    check_same_config(trainer.workdir, saved["config"], config)
-    check_same_inputs(trainer.workdir, saved, trainer.identity(), allowed_changes(config))
+    check_same_run(trainer.workdir, saved, trainer.metadata())
     done = step / trainer.steps_per_epoch
     if trainer.config.num_epochs < done:
         raise ConfigError(
@@ -87,27 +104,48 @@ def check_resumable(trainer: Trainer, saved: Mapping[str, Any], step: int) -> No
         )
 
 
-def check_same_config(workdir: pathlib.Path, saved: dict[str, Any], config: dict[str, Any]) -> None:
-    """Raise UserError with the differing fields if a config is not that of the workdir's run."""
-    # JSON turns tuples into lists.
-    old, new = (flat_fields(json.loads(json.dumps(each))) for each in (saved, config))
-    differing = _differences(old, new, ignored=RESUME_IGNORED_FIELDS)
-    redrawn, allowed = _redrawn_by(differing, config), allowed_changes(config)
-    refused = [field for field in differing if field in redrawn or field not in allowed]
+class RunMismatchError(UserError):
+    """Fields of a run that differ from its checkpoint, or between its processes.
+
+    Attributes:
+        fields: Differing fields by name, each with the expected and the found value.
+    """
+
+    def __init__(
+        self, where: str, problem: str, fields: dict[str, tuple[Any, Any]], advice: str
+    ) -> None:
+        self.fields = fields
+        super().__init__(where, problem=f"{problem}: {_as_text(fields)}", advice=advice)
+
+
+def check_same_run(workdir: pathlib.Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise RunMismatchError if config, batch size, backbone or dataset differ from a saved run's.
+
+    Args:
+        workdir: Workdir of the run.
+        saved: Metadata of its checkpoint; fields besides `config` may be missing in both.
+        now: The same fields of the run as configured now.
+    """
+    config, allowed = now["config"], allowed_changes(now["config"])
+    ignored = (*RESUME_IGNORED_FIELDS, *BACKBONE_PLACE)
+    differing = diff_fields(_run_fields(saved), _run_fields(now), ignored)
+    redrawn = _redrawn_by(differing, config)
+    refused = {
+        name: values
+        for name, values in differing.items()
+        if name in redrawn or _name_to_allow(name) not in allowed
+    }
     if refused:
-        advice = f"To change fields of that run: --config.allow_changed={','.join(differing)}."
-        if redrawn:
-            advice = (
-                f"{', '.join(redrawn)} can't change: with an empty config.pretrained the frozen"
-                " weights are drawn from them at each start, and no checkpoint holds these."
-            )
-        raise UserError(
-            str(workdir),
-            problem=f"holds another run: {'; '.join(differing[field] for field in refused)}",
-            advice=f"Choose another --workdir, or use the same config to resume. {advice}",
+        raise RunMismatchError(
+            str(workdir), "holds another run", refused, _advice(refused, config, redrawn)
         )
     if differing:
-        logger.warning("changed from here on: %s", "; ".join(differing.values()))
+        logger.warning("changed from here on: %s", _as_text(differing))
+
+
+def _name_to_allow(field: str) -> str:
+    """Name by which `config.allow_changed` permits a field to change."""
+    return DATASET if field.startswith("dataset_sha256.") else field
 
 
 def _redrawn_by(differing: Iterable[str], config: dict[str, Any]) -> list[str]:
@@ -115,92 +153,70 @@ def _redrawn_by(differing: Iterable[str], config: dict[str, Any]) -> list[str]:
     if config["pretrained"] or config["tune"] == "full":
         return []
     return [
-        field
-        for field in differing
-        if field == "seed" or (field.startswith("model.") and field not in NON_INIT_FIELDS)
+        name
+        for name in differing
+        if name == "seed" or (name.startswith("model.") and name not in NON_INIT_FIELDS)
     ]
 
 
-def check_same_inputs(
-    workdir: pathlib.Path,
-    saved: Mapping[str, Any],
-    found: Mapping[str, Any],
-    allowed: Iterable[str] = (),
-) -> None:
-    """Raise UserError if batch size, backbone or dataset are not those of the workdir's run.
-
-    Args:
-        workdir: Workdir of the run.
-        saved: Metadata of its checkpoint.
-        found: The same fields of the run as configured now.
-        allowed: Result of `allowed_changes`.
-    """
-    same_batch = (
-        "Use the same number of devices, or set config.batch_size (per device) or"
-        " config.gradient_accumulation_steps so that the product is the same."
-    )
-    same_data = "Pass the folder of the original dataset: --config.data.dir=OUT."
-    for name, key, advice in (
-        ("clips in a batch", "global_batch_size", same_batch),
-        ("backbone", "backbone", "Use the same backbone file: --config.pretrained=FILE."),
-        ("number of clips", "num_clips", same_data),
-        ("labels", "label_names", same_data),
-    ):
-        old, new = (
-            fields[key]["sha256"] if key == "backbone" else fields[key] for fields in (saved, found)
+def _advice(refused: Iterable[str], config: dict[str, Any], redrawn: list[str]) -> str:
+    parts = ["Choose another --workdir, or use the same config and data to resume."]
+    roots = [name.partition(".")[0] for name in refused]
+    parts += dict.fromkeys(INPUT_ADVICE[root] for root in roots if root in INPUT_ADVICE)
+    if redrawn:
+        parts.append(
+            f"{', '.join(redrawn)} can't change: with an empty config.pretrained the frozen weights"
+            " are drawn from them at each start, and no checkpoint holds these."
         )
-        if old != new:
-            raise UserError(f"{workdir}: {name}", expected=old, found=new, advice=advice)
-    old, new = saved["dataset_sha256"], found["dataset_sha256"]
-    parts = ", ".join(part for part in old | new if old.get(part) != new.get(part))
-    if parts and DATASET not in allowed:
-        raise UserError(
-            f"{workdir}: dataset",
-            problem=f"same labels and number of clips as the run's, but another build: {parts}"
-            " differ",
-            advice=f"{same_data} Or choose another --workdir. To resume with the same clips built"
-            f" again: --config.allow_changed={DATASET}.",
+    elif changeable := [name for name in refused if name in flat_fields(config)]:
+        parts.append(
+            f"To change fields of that run: --config.allow_changed={','.join(changeable)}."
         )
-    if parts:
-        logger.warning("another build of the dataset from here on: %s differ", parts)
+    return " ".join(parts)
 
 
-def check_same_on_all_hosts(
-    workdir: pathlib.Path, config: dict[str, Any], identity: dict[str, Any]
-) -> None:
-    """Raise UserError with the differing fields if processes were started differently; collective.
+def check_same_on_all_hosts(workdir: pathlib.Path, metadata: Mapping[str, Any]) -> None:
+    """Raise RunMismatchError if the processes of a run were started differently; collective.
 
     They would each train another run, or wait for each other forever.
 
     Args:
         workdir: Workdir of the run.
-        config: Fields of the run.
-        identity: Result of `Trainer.identity`.
+        metadata: Result of `Trainer.metadata`.
     """
-    backbone = {"backbone": identity["backbone"]["sha256"]}
-    own = {"--workdir": str(workdir.absolute()), **flat_fields(config), **identity, **backbone}
-    first, *others = all_gather_json(
-        {name: value for name, value in own.items() if name not in PER_HOST_FIELDS}
-    )
-    differing = [
-        f"process {number}: {text}"
-        for number, other in enumerate(others, start=1)
-        for text in _differences(first, other).values()
-    ]
-    if differing:
-        raise UserError(
-            "processes",
-            problem=f"started differently from process 0: {'; '.join(differing)}",
-            advice="Start all processes with the same command, config, data and backbone.",
-        )
+    own = {"--workdir": str(workdir.absolute()), **_run_fields(metadata)}
+    first, *others = all_gather_json(own)
+    ignored = (*PER_HOST_FIELDS, *BACKBONE_PLACE)
+    for number, other in enumerate(others, start=1):
+        if differing := diff_fields(first, other, ignored):
+            raise RunMismatchError(
+                f"process {number}",
+                "was started differently from process 0",
+                differing,
+                "Start all processes with the same command, config, data and backbone.",
+            )
 
 
-def _differences(
+def _run_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that must be equal for two runs to be the same, by dotted name."""
+    inputs = {name: metadata[name] for name in INPUT_ADVICE if name in metadata}
+    # JSON turns tuples into lists.
+    return flat_fields(json.loads(json.dumps(metadata["config"] | inputs)))
+
+
+def diff_fields(
     expected: Mapping[str, Any], found: Mapping[str, Any], ignored: Iterable[str] = ()
-) -> dict[str, str]:
-    """Differing fields, each with both values as text."""
+) -> dict[str, tuple[Any, Any]]:
+    """Fields with different values, by name, each with the expected and the found value."""
     return {
-        name: f"{name}: expected {expected.get(name)!r}, found {found.get(name)!r}"
+        name: (expected.get(name), found.get(name))
         for name in sorted(expected.keys() | found.keys())
         if name not in ignored and expected.get(name) != found.get(name)
     }
+
+
+def _as_text(fields: Mapping[str, tuple[Any, Any]]) -> str:
+    return "; ".join(
+        f"{name}: expected {_short_repr.repr(old)}, found {_short_repr.repr(new)}"
+        for name, (old, new) in fields.items()
+    )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -19,7 +20,13 @@ from dstadapter_jax.parallel.mesh import (
 
 
 class TrainState(NamedTuple):
-    """Everything that a training step changes."""
+    """Everything that a training step changes.
+
+    Attributes:
+        step: Number of steps done, a scalar.
+        trainable: Trainable weights.
+        optimizer: State of the optimizer.
+    """
 
     step: jax.Array
     trainable: dict
@@ -27,6 +34,11 @@ class TrainState(NamedTuple):
 
 
 TrainStep = Callable[..., tuple[TrainState, jax.Array]]
+
+
+def split_microbatches(batch: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Reshape a batch's arrays from `(A B, …)` to `(A, B, …)` with A = `count` microbatches."""
+    return {name: rows.reshape(count, -1, *rows.shape[1:]) for name, rows in batch.items()}
 
 
 def make_train_step(
@@ -76,9 +88,7 @@ def make_train_step(
         microbatches = (clips, labels, mask.reshape(count, size, -1))
         sums, _ = jax.lax.scan(accumulate, _zero_sums(state.trainable), microbatches)
         loss, gradients = jax.tree.map(lambda total: total.mean(axis=0) / count, sums)
-        updates, moments = optimizer.update(gradients, state.optimizer, state.trainable)
-        trainable = optax.apply_updates(state.trainable, updates)
-        return TrainState(state.step + 1, trainable, moments), loss
+        return _apply(optimizer, state, gradients), loss
 
     return train_step
 
@@ -94,6 +104,13 @@ def _zero_sums(trainable: dict) -> tuple[jax.Array, dict]:
         lambda leaf: constrain_batch(jnp.zeros((device_count(), *leaf.shape))),
         (jnp.zeros(()), trainable),
     )
+
+
+def _apply(
+    optimizer: optax.GradientTransformation, state: TrainState, gradients: dict
+) -> TrainState:
+    updates, moments = optimizer.update(gradients, state.optimizer, state.trainable)
+    return TrainState(state.step + 1, optax.apply_updates(state.trainable, updates), moments)
 
 
 def jit_train_step(train_step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +14,8 @@ from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import batch_ids, train_batches
+from dstadapter_jax.data.loader import train_batches
 from dstadapter_jax.data.preprocess import normalize, preprocess_config
-from dstadapter_jax.errors import UserError
 from dstadapter_jax.evaluation.results import MissingClips
 from dstadapter_jax.evaluation.scores import score_split
 from dstadapter_jax.inference.recognizer import Recognizer, make_predict
@@ -32,8 +30,14 @@ from dstadapter_jax.parallel.mesh import (
 )
 from dstadapter_jax.pretrained.initialization import build_model
 from dstadapter_jax.training.config_checks import check_dataset, check_fields, check_steps
+from dstadapter_jax.training.diagnostics import finite_losses
 from dstadapter_jax.training.optimizer import cosine_by_epoch, make_optimizer
-from dstadapter_jax.training.step import TrainState, jit_train_step, make_train_step
+from dstadapter_jax.training.step import (
+    TrainState,
+    jit_train_step,
+    make_train_step,
+    split_microbatches,
+)
 from dstadapter_jax.training.timing import StepTimer
 
 logger = logging.getLogger(__name__)
@@ -109,14 +113,17 @@ class Trainer:
         """Number of epochs done, as a fraction."""
         return self.step / self.steps_per_epoch
 
-    def identity(self) -> dict[str, Any]:
-        """Properties besides the config that a resumed run must share with its checkpoint."""
+    def metadata(self) -> dict[str, Any]:
+        """Metadata of a checkpoint: config and inputs of the run, and progress besides weights."""
         return {
+            "config": self.config.to_dict(),
             "label_names": list(self.dataset.label_names),
             "num_clips": self.dataset.num_clips,
             "dataset_sha256": self.dataset.content_sha256,
             "backbone": dataclasses.asdict(self.backbone),
             "global_batch_size": self.batch_size,
+            "losses": [float(loss) for loss in self.losses],
+            "validation_pending": self.validation_pending,
         }
 
     def restore(self, checkpoints: Checkpointer, step: int) -> None:
@@ -133,35 +140,23 @@ class Trainer:
         logger.info("resuming at step %d of %d in %s", step, self.total_steps, self.workdir)
 
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:
-        """Start an asynchronous save; raises UserError if the state is not finite."""
-        self._check_losses()
-        try:
-            with self.timer.saving():
-                checkpoints.save(
-                    self.step,
-                    trainable=self.state.trainable,
-                    optimizer=self.state.optimizer,
-                    iterator=self.batches.get_state(),
-                    metadata=self._metadata(),
-                    metrics=metrics,
-                )
-        except FloatingPointError as error:
-            raise self._not_finite(self.step, str(error)) from error
-
-    def _metadata(self) -> dict[str, Any]:
-        return self.identity() | {
-            "config": self.config.to_dict(),
-            "losses": [float(loss) for loss in self.losses],
-            "validation_pending": self.validation_pending,
-        }
+        """Start an asynchronous save; raises NonFiniteError if the state is not finite."""
+        with finite_losses(self), self.timer.saving():
+            checkpoints.save(
+                self.step,
+                trainable=self.state.trainable,
+                optimizer=self.state.optimizer,
+                iterator=self.batches.get_state(),
+                metadata=self.metadata(),
+                metrics=metrics,
+            )
 
     def update(self) -> None:
         """Run one training step; its loss stays on the device until it is needed."""
         with self.timer.waiting_for_data():
-            rows = next(self.batches).items()
-        microbatches = self.config.gradient_accumulation_steps
-        split = {name: row.reshape(microbatches, -1, *row.shape[1:]) for name, row in rows}
-        batch = shard_batch(self.mesh, split, axis=1)
+            rows = next(self.batches)
+        microbatches = split_microbatches(rows, self.config.gradient_accumulation_steps)
+        batch = shard_batch(self.mesh, microbatches, axis=1)
         self.state, loss = self._train_step(
             self.state, self.frozen, batch["clip"], batch["label"], self._key
         )
@@ -181,8 +176,8 @@ class Trainer:
 
     def training_metrics(self) -> dict[str, float]:
         """Mean loss and timing since the last call, and the last step's learning rate."""
-        self._check_losses()
-        mean = float(np.mean([float(loss) for loss in self.losses]))
+        with finite_losses(self):
+            mean = float(np.mean([float(loss) for loss in self.losses]))
         self.losses = []
         rate = float(self._schedule(jnp.int32(self.step - 1)))
         timing = self.timer.metrics(self.batch_size)
@@ -210,42 +205,14 @@ class Trainer:
 
     def validate(self, check: Callable[[], None]) -> dict[str, float]:
         """Metrics on the validation split; clips that it lacks count as wrong."""
-        self._check_losses()
-        recognizer = self.recognizer(check)
-        try:
+        with finite_losses(self):
+            recognizer = self.recognizer(check)
             scores = score_split(recognizer, self.dataset, "validation", mode="validation")
-        except FloatingPointError as error:
-            raise self._not_finite(self.step, str(error)) from error
         self.validation_pending = False
         self.timer.restart()
         missing = MissingClips.of(self.dataset, "validation")
         metrics = scores.metrics(missing.labels, missing.num_unlisted)
         return {f"val_{name}": value for name, value in metrics.items()}
-
-    def _check_losses(self) -> None:
-        """Raise UserError if a loss is not finite; checked late, so that no step waits for it."""
-        for step, loss in enumerate(self.losses, start=self.step - len(self.losses) + 1):
-            if not math.isfinite(float(loss)):
-                raise self._not_finite(step, f"the loss is {float(loss)}", after_update=step > 1)
-
-    def _not_finite(self, step: int, found: str, *, after_update: bool = False) -> UserError:
-        """Error that names the clips of a step, and those of the step whose update came before."""
-        clips = f"Clips of this step: {self._clip_ids(step)}."
-        if after_update:
-            clips += " Clips of the previous step, whose update may be the cause: "
-            clips += f"{self._clip_ids(step - 1)}."
-        return UserError(
-            f"step {step}, epoch {math.ceil(step / self.steps_per_epoch)}",
-            problem=f"training can't continue: {found}",
-            advice=f"{clips} Checkpoints in {self.workdir} are from earlier steps. Inspect these"
-            " clips, lower config.optimizer.learning_rate, or set config.model.dtype to float32;"
-            " --config.allow_changed lets the run resume with another value. If it ends here"
-            " again, move the newest checkpoint elsewhere: it was saved too late.",
-        )
-
-    def _clip_ids(self, step: int) -> str:
-        size, seed = self.batch_size, self.config.seed
-        return ", ".join(batch_ids(self.dataset, step, batch_size=size, seed=seed))
 
     def close(self) -> None:
         """Stop the threads that load clips and measure."""

@@ -15,15 +15,15 @@ def raises(kind: type[UserError] = UserError, **fields: Any) -> Iterator[pytest.
 
     Args:
         kind: The error's type.
-        **fields: Attribute name to a text that it must contain, or to several of them; a value
-            that is not text must be equal.
+        **fields: Attribute name to a text that the attribute must contain, or to several of them;
+            an attribute that is not text must be equal.
     """
     with pytest.raises(kind) as caught:
         yield caught
     for name, expected in fields.items():
         found = getattr(caught.value, name)
-        parts = expected if isinstance(expected, tuple | list) else (expected,)
-        for part in parts:
-            assert (part in found) if isinstance(found, str) else (part == found), (
-                f"{name}: expected {part!r}, found {found!r}"
-            )
+        if isinstance(found, str):
+            for part in (expected,) if isinstance(expected, str) else expected:
+                assert part in found, f"{name}: expected {part!r}, found {found!r}"
+        else:
+            assert found == expected, f"{name}: expected {expected!r}, found {found!r}"

@@ -16,8 +16,7 @@ import pytest
 from configs import demo
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.demo.__main__ import make_data
-from tests.training.test_logging import scalars
-from tests.training.test_loop import log_of, trainable_of
+from tests.helpers.runs import metric_rows, tensorboard_scalars, trainable_weights
 
 ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS, STEPS_PER_EPOCH = 6, 18
@@ -121,15 +120,18 @@ def test_however_often_killed_it_ends_bit_for_bit_the_same(
         assert start_and_kill(command, tmp_path, moment, signum) == status, moment
     finish(command, tmp_path)
 
-    assert log_of(tmp_path) == log_of(unbroken)
-    steps = [row["step"] for row in log_of(tmp_path) if "loss" in row]
+    assert metric_rows(tmp_path) == metric_rows(unbroken)
+    steps = [row["step"] for row in metric_rows(tmp_path) if "loss" in row]
     assert steps == list(range(3, EPOCHS * STEPS_PER_EPOCH + 1, 3))
     results = [json.loads((run / "eval_test.json").read_text()) for run in (tmp_path, unbroken)]
     assert results[0] == results[1]
     scores = [np.load(run / "scores_test.npz") for run in (tmp_path, unbroken)]
     np.testing.assert_array_equal(scores[0]["probabilities"], scores[1]["probabilities"])
     for name in ("loss", "learning_rate", "val_top1"):
-        assert scalars(tmp_path / "tensorboard")[name] == scalars(unbroken / "tensorboard")[name]
+        assert (
+            tensorboard_scalars(tmp_path / "tensorboard")[name]
+            == tensorboard_scalars(unbroken / "tensorboard")[name]
+        )
     config = demo.get_config()
     for which in ("best", "last"):
         with Checkpointer(tmp_path, read_only=True) as ours, Checkpointer(unbroken) as theirs:
@@ -137,6 +139,6 @@ def test_however_often_killed_it_ends_bit_for_bit_the_same(
             assert ours.find_step(which) == step
         jax.tree.map(
             np.testing.assert_array_equal,
-            trainable_of(tmp_path, config, step),
-            trainable_of(unbroken, config, step),
+            trainable_weights(tmp_path, config, step),
+            trainable_weights(unbroken, config, step),
         )

@@ -18,6 +18,7 @@ from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import train_clips
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.data.signer_folds import all_signers, leave_one_out
+from dstadapter_jax.errors import ConfigError
 from dstadapter_jax.evaluation.results import MissingClips
 from dstadapter_jax.parallel.signals import Interrupted
 from dstadapter_jax.training import cross_validation
@@ -274,13 +275,13 @@ def test_killed_and_started_again_it_ends_as_if_never_killed(short_config, tmp_p
 def test_what_does_not_belong_there_is_refused(short_config, data_dir, tmp_path):
     record = tmp_path / "leave_one_signer_out.json"
     record.write_text("[]")
-    with pytest.raises(ValueError, match=r"out.json: signers: expected \['../ann', .* found None"):
+    with raises(where=f"{record}: all_signers", expected="'../ann'", found="None"):
         cross_validation.cross_validate(short_config, tmp_path)
     record.write_text("{")
-    with pytest.raises(ValueError, match=r"out.json: can't be read"):
+    with raises(where=str(record)):
         cross_validation.cross_validate(short_config, tmp_path)
     short_config.data.test_signer = "cem"
-    with pytest.raises(ValueError, match="expected empty, since each signer is left out in turn"):
+    with raises(ConfigError, where="config.data.test_signer", found="'cem'"):
         cross_validation.cross_validate(short_config, tmp_path)
 
 

@@ -1,0 +1,43 @@
+"""Updates and saves of a trainer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from dstadapter_jax.models.partition import partition
+from dstadapter_jax.pretrained.initialization import build_model
+from dstadapter_jax.training.trainer import Trainer
+from tests.helpers.runs import trainable_weights
+
+
+def test_save_writes_trainable_weights_only(run_dir, config):
+    model, _ = build_model(config)
+    _, start, _ = partition(model, "adapter")
+    saved = ocp.StandardCheckpointer().metadata(run_dir.absolute() / "checkpoints/24/trainable")
+    names, trained = (
+        {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(dict(tree))}
+        for tree in (saved.item_metadata, start)
+    )
+    assert names == trained
+    trainable = trainable_weights(run_dir, config, 24)
+    for name in ("head", "blocks"):
+        moved = jax.tree.map(lambda a, b: bool((a != b).any()), trainable[name], start[name])
+        assert any(jax.tree.leaves(moved)), name
+
+
+def test_update_with_bfloat16_keeps_float32_weights(config, tmp_path):
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        config.model.dtype = dtype
+        run = Trainer(config, tmp_path)
+        for _ in range(12):
+            run.update()
+        losses[dtype] = np.array([float(loss) for loss in run.losses])
+        kinds = {leaf.dtype for leaf in jax.tree.leaves(run.state)}
+        assert kinds == {jnp.dtype("float32"), jnp.dtype("int32")}
+        assert {leaf.dtype for leaf in jax.tree.leaves(run.frozen)} == {jnp.dtype("float32")}
+        run.close()
+    # bfloat16 has 8 bits, so that a number is rounded by up to 0.4 %.
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], atol=0.01)
+    assert (losses["bfloat16"] != losses["float32"]).all()
