@@ -1,4 +1,4 @@
-"""A small dataset of real clips, built once by the real builder, and a config that fits it."""
+"""Environment of the tests, a small dataset of real clips, and a tiny run on it."""
 
 import atexit
 import os
@@ -7,25 +7,28 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-# Before JAX starts, here and in the children that tests start.
+# The environment of all tests and of the processes that they start, set before JAX starts. The
+# suite's time is mostly compilation, half of which optimizes programs: by default they are compiled
+# without. JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles them as users do; CI sets it where exact values
+# are compared. All workers share one compilation cache.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# The tests' time is mostly the compiler's, half of which goes into making programs fast. With 0
-# they are compiled as everybody else's are.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    # A program that one process has compiled is there for all others.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jax_cache_")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from configs import common
+from dstadapter_jax import DSTAdapter
 from dstadapter_jax.training.loop import train_and_evaluate
 from tests.helpers.clips import write_clip
 from tests.helpers.dataset_trees import write_clips
+from tests.helpers.golden import load_golden_model
+from tests.helpers.runs import write_config_file
 from tfds_builders import __main__ as tfds_builders
 from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva
@@ -44,7 +47,7 @@ def short_lists() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """45 clips of 12 to 14 frames: a block that moves at one of three heights, and a CSV."""
+    """A CSV and 45 clips of 12 to 14 frames: a block moves at one of three heights."""
     folder = tmp_path_factory.mktemp("recordings")
     rng = np.random.default_rng(0)
     rows = ["path,label,signer"]
@@ -65,7 +68,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def data_dir(recordings: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Both storages of `recordings`, 27 training clips and 9 each for validation and test."""
+    """Both storages of `recordings`: 27 training, 9 validation and 9 test clips."""
     out = tmp_path_factory.mktemp("data")
     for storage in ("frames", "original"):
         arguments = ["--manual_dir", str(recordings), "--data_dir", str(out)]
@@ -75,12 +78,12 @@ def data_dir(recordings: pathlib.Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def clip_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Clips like the published datasets', by name."""
+    """Clips encoded like those of the published datasets, by name."""
     return write_clips(tmp_path_factory.mktemp("clips"))
 
 
 def tiny_config(data_dir: pathlib.Path) -> ConfigDict:
-    """A network of 33,667 parameters for four epochs of six steps."""
+    """Config of a model with 33,667 parameters, trained for four epochs of six steps."""
     config = common.get_config()
     config.model.update(
         num_classes=LABELS, input_resolution=32, patch_size=8, num_frames=4, width=32
@@ -97,24 +100,25 @@ def tiny_config(data_dir: pathlib.Path) -> ConfigDict:
 
 @pytest.fixture
 def config(data_dir: pathlib.Path) -> ConfigDict:
-    """The tests' config, for a test to change."""
+    """The tiny config; tests may change it."""
     return tiny_config(data_dir)
 
 
 @pytest.fixture
-def config_file(config, tmp_path) -> str:
-    """The test's config as a file, as `launch.py` wants it."""
-    path = tmp_path / "tiny.py"
-    path.write_text(
-        "from ml_collections import ConfigDict\n\n"
-        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
-    )
-    return str(path)
+def config_file(config: ConfigDict, tmp_path: pathlib.Path) -> str:
+    """The test's config as a file, for `launch.py`."""
+    return write_config_file(config, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def golden_model() -> DSTAdapter:
+    """The tiny reference model; not to be changed."""
+    return load_golden_model()
 
 
 @pytest.fixture(scope="session")
 def run_dir(data_dir: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The workdir of a whole run that nothing stopped; not to be changed."""
+    """Workdir of a finished, uninterrupted run; not to be changed."""
     workdir = tmp_path_factory.mktemp("runs") / "unbroken"
     train_and_evaluate(tiny_config(data_dir), workdir)
     return workdir
