@@ -16,22 +16,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from dstadapter_jax.parallel.hosts import initialize_distributed
-from tests.helpers.errors import raises
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.helpers.processes import ROOT
+from tests.helpers.runs import write_config_file
 
 
 @pytest.fixture
 def command(config, tmp_path) -> list[str]:
-    """Of a run of 96 steps, each of four clips, one a device."""
+    """Command of a run of 96 steps with four clips each, one per device."""
     config.batch_size, config.num_epochs, config.validate_every_epochs = 1, 16, 8
-    path = tmp_path / "tiny.py"
-    path.write_text(
-        "from ml_collections import ConfigDict\n\n"
-        f"def get_config():\n    return ConfigDict({config.to_dict()!r}).lock()\n"
-    )
-    return [sys.executable, str(ROOT / "launch.py"), "--config", str(path)]
+    path = write_config_file(config, tmp_path)
+    return [sys.executable, str(ROOT / "launch.py"), "--config", path]
 
 
 def free_port() -> int:
@@ -61,7 +55,7 @@ def end(process: subprocess.Popen, within: float) -> tuple[int, str, str]:
 def pair(
     command: list[str] | list[list[str]], workdir: pathlib.Path, *, slurm: bool = False
 ) -> Iterator[list]:
-    """Both processes, told of each other by flags or as by SLURM; none is left behind."""
+    """Both processes, connected by flags or by SLURM's environment; ended on exit."""
     port = free_port()
     if slurm:
         step = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
@@ -85,7 +79,7 @@ def pair(
 
 
 def wait_for_progress(workdir: pathlib.Path, processes: list[subprocess.Popen]) -> None:
-    """Until steps were done and saved since the last time."""
+    """Wait until steps were done and saved since the call."""
     checkpoints, log = workdir / "checkpoints", workdir / "metrics.jsonl"
 
     def newest() -> int:
@@ -100,12 +94,12 @@ def wait_for_progress(workdir: pathlib.Path, processes: list[subprocess.Popen]) 
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tmp_path):
+def test_two_processes_stopped_and_killed_end_like_one(command, tmp_path):
     alone = end(start([*command, "--workdir", str(tmp_path / "alone")], 4), 300)
     assert alone[0] == 0, alone[2]
     workdir = tmp_path / "pair"
 
-    # A signal to either stops both, at the same step.
+    # A signal to either process stops both at the same step.
     with pair(command, workdir) as processes:
         wait_for_progress(workdir, processes)
         processes[1].send_signal(signal.SIGTERM)
@@ -114,8 +108,8 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
         assert first.splitlines()[-1] == second.splitlines()[-1]
         assert "stopped by SIGTERM after step" in first
 
-    # Killed, or alive and silent, so that the other hangs in a collective: that ends with a message
-    # within a minute, whoever it is.
+    # If one is killed, or is alive and silent so that the other hangs in a collective, the other
+    # ends with a message within a minute.
     for victim, signum, slurm in (
         (1, "SIGKILL", False),
         (0, "SIGKILL", True),
@@ -135,7 +129,7 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
         assert (status, other_status) == (0, 0), err + other_err
         assert re.search(r"resuming at step \d+", err)
         results = [json.loads(text.splitlines()[-1]) for text in (out, alone[1])]
-        # Made of the probabilities themselves, which differ by rounding as those below.
+        # A function of the probabilities, which differ by rounding, as below.
         errors = [result.pop("expected_calibration_error") for result in results]
         assert errors[0] == pytest.approx(errors[1], rel=0, abs=1e-5)
         assert results[0] == results[1]
@@ -149,7 +143,7 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     for key in ("loss", "val_top1", "val_mean_class_accuracy"):
         values = [[row[key] for row in rows if key in row] for rows in (found, expected)]
-        # Gradients of four devices are summed in another order where they come from two processes.
+        # With two processes the gradients of the four devices are summed in another order.
         np.testing.assert_allclose(*values, rtol=0, atol=1e-5, err_msg=key)
     scores = [np.load(tmp_path / name / "scores_test.npz") for name in ("pair", "alone")]
     for name in ("labels", "ids", "signers"):
@@ -157,7 +151,7 @@ def test_two_processes_do_what_one_does_however_often_one_is_stopped(command, tm
     np.testing.assert_allclose(*(s["probabilities"] for s in scores), rtol=0, atol=1e-5)
 
 
-# Launches with what follows on a machine whose disk gives other bytes than were written.
+# `launch.py` on a disk that returns other bytes than were written.
 ON_A_BAD_DISK = """
 import runpy
 from dstadapter_jax.checkpoints import manager
@@ -167,7 +161,7 @@ runpy.run_path("launch.py", run_name="__main__")
 """
 
 
-def test_a_process_that_alone_cannot_read_the_checkpoint_does_not_go_on(command, run_dir, tmp_path):
+def test_process_that_alone_reads_a_corrupt_checkpoint_exits_with_1(command, run_dir, tmp_path):
     workdir = shutil.copytree(run_dir, tmp_path / "run")
     command += ["--config.num_epochs=4", "--config.validate_every_epochs=2"]
     on_a_bad_disk = [command[0], "-c", ON_A_BAD_DISK, *command[2:]]
@@ -178,7 +172,7 @@ def test_a_process_that_alone_cannot_read_the_checkpoint_does_not_go_on(command,
     assert (workdir / "checkpoints/24").exists()
 
 
-def test_processes_asked_for_different_runs_end_before_they_begin(command, tmp_path):
+def test_processes_with_different_configs_exit_with_1_before_training(command, tmp_path):
     asked = [[*command, "--config.num_epochs=16"], [*command, "--config.optimizer.learning_rate=1"]]
     asked[1] += ["--config.num_epochs=17", "--config.data.num_threads=1"]
     with pair(asked, tmp_path / "run") as processes:
@@ -192,7 +186,7 @@ def test_processes_asked_for_different_runs_end_before_they_begin(command, tmp_p
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_flags_that_go_together(command, tmp_path):
+def test_launch_with_incomplete_coordinator_flags_exits_with_1(command, tmp_path):
     alone = ["--workdir", str(tmp_path / "run"), "--num_processes", "2"]
     status, _, err = end(start([*command, *alone], 1), 60)
     assert status == 1
@@ -201,35 +195,9 @@ def test_flags_that_go_together(command, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("given", "where", "found"),
-    [
-        (("localhost:1", None, None), "--coordinator", "--coordinator"),
-        ((None, None, 0), "--process_id", "--process_id"),
-        (("localhost", 2, 0), "--coordinator", "'localhost'"),
-        ((":1234", 2, 0), "--coordinator", "':1234'"),
-        (("localhost:65536", 2, 0), "--coordinator", "'localhost:65536'"),
-        (("localhost:1234", 2, 2), "--process_id", "2"),
-    ],
-)
-def test_initialize_distributed_with_invalid_arguments_raises(given, where, found):
-    with raises(where=where, found=found):
-        initialize_distributed(*given)
-
-
-# Shared ports are gRPC's way: whoever asks for one in the same way gets it, too.
-@pytest.mark.parametrize(("host", "shared"), [("localhost", False), ("", True)])
-def test_a_port_that_another_program_has_is_named(host, shared):
-    with socket.create_server((host, 0), reuse_port=shared) as taken:
-        port = taken.getsockname()[1]
-        where, problem = f"--coordinator {host or 'localhost'}:{port}", (f"{port}", "in use")
-        with raises(where=where, problem=problem):
-            initialize_distributed(f"localhost:{port}", 2, 0)
-
-
 @pytest.mark.parametrize("kind", ["ValueError", "jax.errors.JaxRuntimeError"])
-def test_what_a_dead_process_broke_off_is_told_with_what_to_do(kind):
-    broken_off = f"""
+def test_run_cli_with_failed_collective_advises_to_restart(kind):
+    failed_collective = f"""
 import jax
 from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.parallel.hosts import initialize_distributed
@@ -238,17 +206,19 @@ def main(_):
     raise {kind}("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
 run_cli(main)
 """
-    status, _, err = end(start([sys.executable, "-c", broken_off], 1), 60)
+    status, _, err = end(start([sys.executable, "-c", failed_collective], 1), 60)
     assert status == 1
-    assert re.search(r"error: UNKNOWN: Gloo all-reduce .*\nIf another process .* has died", err)
+    assert re.search(r"error: UNKNOWN: Gloo all-reduce .*\n.*with the same commands", err)
 
 
 @pytest.mark.parametrize("process", [0, 1])
-def test_processes_that_never_come_are_told_of(process):
-    few_seconds = "from dstadapter_jax.parallel import hosts; hosts.INIT_TIMEOUT_S = 2;"
-    few_seconds += "hosts.HEARTBEAT_TIMEOUT_S = 1;"
-    join = f"hosts.initialize_distributed('localhost:{free_port()}', 2, {process})"
-    status, _, err = end(start([sys.executable, "-c", few_seconds + join], 1), 60)
+def test_initialize_distributed_without_peers_exits_with_1(process):
+    program = f"""
+from dstadapter_jax.parallel import hosts
+hosts.INIT_TIMEOUT_S, hosts.HEARTBEAT_TIMEOUT_S = 2, 1
+hosts.initialize_distributed('localhost:{free_port()}', 2, {process})
+"""
+    status, _, err = end(start([sys.executable, "-c", program], 1), 60)
     assert status == 1
     assert "waiting" in err
     assert err.splitlines()[-1].startswith("error: ")
