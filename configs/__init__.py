@@ -1,1 +1,1 @@
-"""What a training run is made of: `common.py` states every field, the others what differs."""
+"""Configs of training runs: `common.py` defines every field, the others state the differences."""

@@ -2,9 +2,8 @@
 
     python launch.py --config configs/autsl_vitb.py --workdir DIR --config.data.dir=OUT
 
-Reported by the authors: top-1 93.87 %, top-5 98.85 %;
-split unknown, not yet reproduced here.
-The paper's table speaks of 100 epochs; the released config, and this one, train for 150.
+Reported by the authors: top-1 93.87 %, top-5 98.85 %, on an unknown split; not yet reproduced here.
+The paper's table lists 100 epochs; the released config, and this one, train for 150.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +12,7 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """What differs from the common recipe."""
+    """The common recipe with the differences of this experiment."""
     config = common.get_config("vit_b16")
     config.model.num_classes = 226
     config.num_epochs = 150

@@ -2,10 +2,9 @@
 
     python launch.py --config configs/autsl_vitl.py --workdir DIR --config.data.dir=OUT
 
-Reported by the authors: top-1 94.91 %, top-5 99.41 %;
-split unknown, not yet reproduced here.
-The released config asks for 263 classes, a slip: 37 outputs that no sign uses. The paper's table
-speaks of 100 epochs; the released config, and this one, train for 150.
+Reported by the authors: top-1 94.91 %, top-5 99.41 %, on an unknown split; not yet reproduced here.
+The released config has 263 classes by mistake: 37 outputs have no sign. The paper's table lists 100
+epochs; the released config, and this one, train for 150.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +13,7 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """What differs from the common recipe."""
+    """The common recipe with the differences of this experiment."""
     config = common.get_config("vit_l14")
     config.model.num_classes = 226
     config.num_epochs = 150

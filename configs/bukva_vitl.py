@@ -2,9 +2,8 @@
 
     python launch.py --config configs/bukva_vitl.py --workdir DIR --config.data.dir=OUT
 
-Reported by the authors: top-1 96.62 %, top-5 99.17 %;
-split unknown, not yet reproduced here.
-The released config has 34 outputs; its class 0, `no_event`, has no clip. Here 33.
+Reported by the authors: top-1 96.62 %, top-5 99.17 %, on an unknown split; not yet reproduced here.
+The released config has 34 outputs; its class 0, `no_event`, has no clips. This config has 33.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +12,7 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """What differs from the common recipe."""
+    """The common recipe with the differences of this experiment."""
     config = common.get_config("vit_l14")
     config.model.num_classes = 33
     config.data.name = "bukva/trimmed"

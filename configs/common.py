@@ -1,7 +1,7 @@
-"""Every field of a training run, once, with the reference's recipe where it is common to all.
+"""Every config field of a training run, with the reference's recipe as default.
 
-The other files of this folder state only what differs. Any field can be set on the command line,
-`--config.optimizer.learning_rate=5e-4`; one that isn't named here is refused.
+The other files of this folder state only the differences. Any field can be set on the command line,
+`--config.optimizer.learning_rate=5e-4`; a field that is not defined here is an error.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.models.config import ModelConfig
 
-# The published backbones: sizes, clips per device, and OpenAI's weights as safetensors: file and
-# commit on the Hugging Face hub.
+# Published backbones: sizes, batch size per device, and OpenAI's weights as safetensors (file and
+# commit on the Hugging Face hub).
 VARIANTS = {
     "vit_b16": (
         ModelConfig.vit_b16,
@@ -30,56 +30,58 @@ VARIANTS = {
 
 
 def get_config(variant: str = "vit_b16") -> ConfigDict:
-    """The common recipe; an experiment sets at least the dataset and its number of classes."""
+    """The common recipe; experiments set at least the dataset and its number of classes."""
     sizes, batch_size, pretrained, revision = VARIANTS[variant]
     config = ConfigDict()
-    config.seed = 0  # of weights, dropout, shuffling and augmentation
+    config.seed = 0  # seed of weights, dropout, shuffling and augmentation
 
-    # Sizes of the network, explained in dstadapter_jax/model_config.py.
+    # Architecture, explained in dstadapter_jax/models/config.py.
     config.model = ConfigDict(dataclasses.asdict(sizes(num_classes=1)))
-    config.model.dtype = "bfloat16"  # mixed precision, as the reference; float32 is faster on CPUs
+    config.model.dtype = (
+        "bfloat16"  # mixed precision, as in the reference; float32 is faster on CPUs
+    )
 
-    # Backbone: path of a .safetensors or .npz file or hf:REPO[/FILE]; empty = random, for tests.
+    # Backbone: a .safetensors or .npz file, or hf:REPO[/FILE]; empty for random weights, in tests.
     config.pretrained = pretrained
     config.pretrained_revision = revision  # commit of the Hugging Face repository
-    config.resize_positions = False  # whether to fit positions of another resolution, bicubically
-    config.tune = "adapter"  # what is trained: adapter | head | full
+    config.resize_positions = False  # interpolate positional embeddings of another resolution
+    config.tune = "adapter"  # trainable weights: adapter | head (linear probe) | full
 
     config.num_epochs = 100
     config.batch_size = batch_size  # clips per device, as in the reference's table
-    # Gradients averaged for an update: more of them on fewer devices make the same effective batch,
-    # batch_size x devices x this, with the same result.
+    # Microbatches whose gradients are averaged for an update. The global batch size is this times
+    # batch_size times devices; equal global batches give equal results.
     config.gradient_accumulation_steps = 1
     config.optimizer = ConfigDict()
-    config.optimizer.learning_rate = 1e-3  # peak; cosine to 0, stepped once an epoch
-    config.optimizer.weight_decay = 0.01  # of all that is trained but embeddings and LayerNorms
+    config.optimizer.learning_rate = 1e-3  # peak; cosine decay to 0, stepped once an epoch
+    config.optimizer.weight_decay = 0.01  # embeddings and LayerNorms have none
 
     config.validate_every_epochs = 5
-    config.validate_last_epochs = 10  # validate after each of the last so many epochs
+    config.validate_last_epochs = 10  # number of last epochs that are all validated
     config.log_every_steps = 50
 
-    config.wandb_project = ""  # of Weights & Biases, whose package must be installed; empty = none
-    # Fields, as NAME,GROUP.NAME, that may differ from what a run began with when it goes on; others
-    # that shape it are refused. Of the changed ones the checkpoints then hold the new values. The
-    # word `dataset` stands for another build of it, with the same labels and numbers of clips.
+    config.wandb_project = ""  # Weights & Biases project (needs the package wandb); empty for none
+    # Fields, as NAME,GROUP.NAME, that may differ from the checkpoint's when a run resumes; later
+    # checkpoints hold the new values. A difference in other fields that affect the result is an
+    # error. `dataset` allows another build of the dataset, with equal labels and clip counts.
     config.allow_changed = ""
 
     config.data = ConfigDict()
-    config.data.name = ""  # DATASET/CONFIG as python -m tfds_builders names it
-    config.data.dir = ""  # its --data_dir
-    # Leave-one-signer-out: this signer's clips are the test, the next one's validation, all others'
-    # train, whatever splits they are in. Empty = the dataset's own splits.
+    config.data.name = ""  # DATASET/CONFIG, as in `python -m tfds_builders DATASET/CONFIG`
+    config.data.dir = ""  # folder of built datasets, the --data_dir of that command
+    # Leave-one-signer-out: this signer's clips are the test split, the next signer's the validation
+    # split, all others' the training split. Empty for the dataset's own splits.
     config.data.test_signer = ""
-    config.data.decoder = "pyav"  # or decord; for the `original` storages
-    config.data.num_threads = 16  # that decode and augment, in each process
+    config.data.decoder = "pyav"  # pyav | decord, for `original` storages
+    config.data.num_threads = 16  # threads per process that decode and augment
 
-    # Sampling and augmentation, explained in dstadapter_jax/preprocess.py; the number of frames and
-    # the resolution are the model's.
+    # Sampling and augmentation, explained in dstadapter_jax/data/preprocess.py. The number of frames
+    # and the resolution are fields of the model.
     config.preprocess = ConfigDict(dataclasses.asdict(PreprocessConfig()))
     del config.preprocess.num_frames, config.preprocess.resolution
 
-    # Devices along each axis, of all hosts; -1 = all that the other leaves.
+    # Devices along each axis of the mesh, over all hosts; -1 for all that the other axis leaves.
     config.mesh = ConfigDict()
-    config.mesh.data = -1  # splits the batch
-    config.mesh.fsdp = 1  # splits the batch, the weights and the optimizer state
+    config.mesh.data = -1  # shards the batch
+    config.mesh.fsdp = 1  # shards the batch, the weights and the optimizer state
     return config.lock()

@@ -1,13 +1,13 @@
-"""The demo's run: eight drawn signs on a laptop's CPU, in `python -m dstadapter_jax.demo`.
+"""The demo: eight synthetic signs, trained on a laptop's CPU by `python -m dstadapter_jax.demo`.
 
     python launch.py --config configs/demo.py --workdir DIR --config.data.dir=demo/data
 
-What differs from the recipe, and why: a network and input small enough for two cores; a higher rate
-for fewer, shorter epochs; milder crops and colors, since a twelfth of a 64x64 picture shows no
-hands. Flips stay: a flipped signer is a left-handed one, of whom there are some anyway.
+Differences from the recipe: a network and input small enough for two cores; a higher learning rate
+for fewer, shorter epochs; milder crops and colors, since a twelfth of a 64x64 frame shows no hands.
+Flips stay: a flipped signer is a left-handed one, and some of the signers are left-handed.
 
-Expected on signers never seen: top-1 0.99 to 1.00, and 0.58 to 0.60 with --config.tune=head, which
-tells a sign from its reverse no better than a coin. README.md has the figures and their seeds.
+Expected on unseen signers: top-1 0.99 to 1.00, and 0.58 to 0.60 with --config.tune=head, which
+distinguishes a sign from its time-reversed pair no better than chance.
 """
 
 import pathlib
@@ -19,12 +19,12 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """What differs from the common recipe."""
+    """The common recipe with the differences of this experiment."""
     config = common.get_config()
     config.model.update(num_classes=8, input_resolution=64, patch_size=16, width=96, layers=4)
     config.model.heads = 6
     config.model.dtype = "float32"
-    # Trained on still frames by `python -m dstadapter_jax.demo.stills`, for want of CLIP here.
+    # Pretrained on still frames by `python -m dstadapter_jax.demo.stills`, in place of CLIP.
     package = pathlib.Path(dstadapter_jax.__file__).parent
     config.pretrained = str(package / "demo" / "backbone.safetensors")
     config.pretrained_revision = ""

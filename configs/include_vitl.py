@@ -2,8 +2,7 @@
 
     python launch.py --config configs/include_vitl.py --workdir DIR --config.data.dir=OUT
 
-Reported by the authors: top-1 97.06 %, top-5 99.12 %;
-split unknown, not yet reproduced here.
+Reported by the authors: top-1 97.06 %, top-5 99.12 %, on an unknown split; not yet reproduced here.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +11,7 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """What differs from the common recipe."""
+    """The common recipe with the differences of this experiment."""
     config = common.get_config("vit_l14")
     config.model.num_classes = 263
     config.optimizer.learning_rate = 5e-4

@@ -1,10 +1,10 @@
-r"""Your own recordings, ViT-B/16: the recipe that the reference uses for its smaller datasets.
+r"""Your own recordings, ViT-B/16, with the reference's recipe for its smaller datasets.
 
     python -m tfds_builders recordings --manual_dir VIDEOS --data_dir DATA
     python launch.py --config configs/recordings_vitb.py --workdir DIR \
         --config.data.dir=DATA --config.model.num_classes=N
 
-No score is expected: it is your dataset. A wrong N is refused with the right one.
+N is the number of signs; the error for a wrong N states the right one.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +13,7 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """What differs from the common recipe."""
+    """The common recipe with the differences of this experiment."""
     config = common.get_config("vit_b16")
     config.data.name = "recordings/frames"
     return config

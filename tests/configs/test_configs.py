@@ -1,4 +1,4 @@
-"""The shipped configs hold the recipe, and refuse what isn't in it."""
+"""Shipped configs equal the reference's recipe and are locked."""
 
 import importlib
 import pathlib
@@ -28,7 +28,7 @@ def load(name):
 
 
 @pytest.mark.parametrize("name", RECIPE)
-def test_recipe(name):
+def test_get_config_equals_the_recipe(name):
     config = load(name)
     found = (
         config.model.num_classes,
@@ -44,7 +44,7 @@ def test_recipe(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_config_is_locked_and_sound(name):
+def test_get_config_is_valid_and_locked(name):
     config = load(name)
     ModelConfig(**config.model)
     preprocess_config(config)
@@ -54,5 +54,5 @@ def test_every_config_is_locked_and_sound(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_config_gives_its_command(name):
+def test_config_docstring_has_its_command(name):
     assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
