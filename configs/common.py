@@ -75,8 +75,8 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.data.decoder = "pyav"  # pyav | decord, for `original` storages
     config.data.num_threads = 16  # threads per process that decode and augment
 
-    # Sampling and augmentation, explained in dstadapter_jax/data/preprocess.py. The number of frames
-    # and the resolution are fields of the model.
+    # Sampling and augmentation, explained in dstadapter_jax/data/preprocess.py. The model has
+    # the number of frames and the resolution.
     config.preprocess = ConfigDict(dataclasses.asdict(PreprocessConfig()))
     del config.preprocess.num_frames, config.preprocess.resolution
 

@@ -119,6 +119,6 @@ def golden_model() -> DSTAdapter:
 @pytest.fixture(scope="session")
 def run_dir(data_dir: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Workdir of a finished, uninterrupted run; not to be changed."""
-    workdir = tmp_path_factory.mktemp("runs") / "unbroken"
+    workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
     train_and_evaluate(tiny_config(data_dir), workdir)
     return workdir

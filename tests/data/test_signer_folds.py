@@ -55,7 +55,7 @@ def test_train_clips_of_a_fold_are_the_regrouped_ones(data_dir):
 
 
 def test_open_dataset_with_unknown_signer_raises(data_dir):
-    with pytest.raises(ValueError, match=r"person 0, .*'person 7'"):
+    with raises(where="config.data.test_signer", expected="person 0, ", found="'person 7'"):
         open_dataset("recordings/frames", str(data_dir), "person 7")
 
 

@@ -1,4 +1,4 @@
-"""Short runs of the demo, killed at moments drawn at random, end as if nobody had killed them."""
+"""Short runs of the demo that are killed at random moments end bit for bit like others."""
 
 import json
 import pathlib
@@ -25,7 +25,7 @@ FIELDS = {"num_epochs": EPOCHS, "log_every_steps": 3, "validate_every_epochs": 1
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory) -> list[str]:
-    """What trains on the demo's data; the workdir is still to be added."""
+    """Training command on the demo's data; the workdir has to be appended."""
     data = make_data(tmp_path_factory.mktemp("demo"), seed=0)
     fields = [f"--config.{name}={value}" for name, value in FIELDS.items()]
     config = ["--config", "configs/demo.py", f"--config.data.dir={data}"]
@@ -40,8 +40,8 @@ def finish(command: list[str], workdir: pathlib.Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def unbroken(command, tmp_path_factory) -> pathlib.Path:
-    workdir = tmp_path_factory.mktemp("unbroken")
+def reference(command, tmp_path_factory) -> pathlib.Path:
+    workdir = tmp_path_factory.mktemp("reference")
     finish(command, workdir)
     return workdir
 
@@ -53,7 +53,7 @@ def logged_step(workdir: pathlib.Path) -> int:
 
 
 def opened(workdir: pathlib.Path) -> int:
-    """When the log was last opened: each start of the run replaces the file."""
+    """Inode of the log, which each start of the run replaces."""
     path = workdir / "metrics.jsonl"
     return path.stat().st_ino if path.exists() else 0
 
@@ -72,7 +72,7 @@ def evaluating(workdir: pathlib.Path) -> bool:
     return (workdir / "curves.png").exists()
 
 
-AIMS: dict[str, Callable[[pathlib.Path], bool]] = {
+EVENTS: dict[str, Callable[[pathlib.Path], bool]] = {
     "anywhere": lambda _: True,
     "saving": saving,
     "validating": validating,
@@ -80,23 +80,25 @@ AIMS: dict[str, Callable[[pathlib.Path], bool]] = {
 }
 
 
-def moments(rng: random.Random, aims: list[str]) -> list[tuple[int, str, float]]:
-    """Steps from which on to look for what is aimed at, and seconds to wait when it is seen."""
+def moments(rng: random.Random, events: list[str]) -> list[tuple[int, str, float]]:
+    """Moments to kill a run: the first step, the event to wait for after it, seconds after that."""
     last = (EPOCHS - 1) * STEPS_PER_EPOCH
-    steps = sorted(rng.randrange(last) for _ in aims)
-    return [(step, aim, rng.uniform(0, 0.05)) for step, aim in zip(steps, aims, strict=True)]
+    steps = sorted(rng.randrange(last) for _ in events)
+    return [(step, event, rng.uniform(0, 0.05)) for step, event in zip(steps, events, strict=True)]
 
 
 def start_and_kill(
     command: list[str], workdir: pathlib.Path, moment: tuple[int, str, float], signum: int
 ) -> int:
-    step, aim, delay = moment
+    step, event, delay = moment
     before = opened(workdir)
     with subprocess.Popen(
         [*command, workdir], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as child:
-        while opened(workdir) == before or logged_step(workdir) < step or not AIMS[aim](workdir):
-            assert child.poll() is None, f"it ended before {moment}: {child.stderr.read()}"
+        while (
+            opened(workdir) == before or logged_step(workdir) < step or not EVENTS[event](workdir)
+        ):
+            assert child.poll() is None, f"ended before {moment}: {child.stderr.read()}"
             time.sleep(0.0005)
         time.sleep(delay)
         child.send_signal(signum)
@@ -110,35 +112,33 @@ def start_and_kill(
     [(signal.SIGKILL, -signal.SIGKILL, 9), (signal.SIGTERM, 0, 4)],
     ids=["SIGKILL", "SIGTERM"],
 )
-def test_however_often_killed_it_ends_bit_for_bit_the_same(
-    command, unbroken, tmp_path, signum, status, kills
+def test_train_and_evaluate_killed_repeatedly_ends_bit_for_bit_the_same(
+    command, reference, tmp_path, signum, status, kills
 ):
     rng = random.Random(int(signum))
-    aims = [("saving", "anywhere", "validating")[n % 3] for n in range(kills)]
-    rng.shuffle(aims)
-    for moment in [*moments(rng, aims), (0, "evaluating", rng.uniform(0, 0.05))]:
+    events = [("saving", "anywhere", "validating")[n % 3] for n in range(kills)]
+    rng.shuffle(events)
+    for moment in [*moments(rng, events), (0, "evaluating", rng.uniform(0, 0.05))]:
         assert start_and_kill(command, tmp_path, moment, signum) == status, moment
     finish(command, tmp_path)
 
-    assert metric_rows(tmp_path) == metric_rows(unbroken)
+    assert metric_rows(tmp_path) == metric_rows(reference)
     steps = [row["step"] for row in metric_rows(tmp_path) if "loss" in row]
     assert steps == list(range(3, EPOCHS * STEPS_PER_EPOCH + 1, 3))
-    results = [json.loads((run / "eval_test.json").read_text()) for run in (tmp_path, unbroken)]
+    results = [json.loads((run / "eval_test.json").read_text()) for run in (tmp_path, reference)]
     assert results[0] == results[1]
-    scores = [np.load(run / "scores_test.npz") for run in (tmp_path, unbroken)]
+    scores = [np.load(run / "scores_test.npz") for run in (tmp_path, reference)]
     np.testing.assert_array_equal(scores[0]["probabilities"], scores[1]["probabilities"])
+    shown, expected = (tensorboard_scalars(run / "tensorboard") for run in (tmp_path, reference))
     for name in ("loss", "learning_rate", "val_top1"):
-        assert (
-            tensorboard_scalars(tmp_path / "tensorboard")[name]
-            == tensorboard_scalars(unbroken / "tensorboard")[name]
-        )
+        assert shown[name] == expected[name]
     config = demo.get_config()
     for which in ("best", "last"):
-        with Checkpointer(tmp_path, read_only=True) as ours, Checkpointer(unbroken) as theirs:
+        with Checkpointer(tmp_path, read_only=True) as ours, Checkpointer(reference) as theirs:
             step = theirs.find_step(which)
             assert ours.find_step(which) == step
         jax.tree.map(
             np.testing.assert_array_equal,
             trainable_weights(tmp_path, config, step),
-            trainable_weights(unbroken, config, step),
+            trainable_weights(reference, config, step),
         )

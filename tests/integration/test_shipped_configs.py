@@ -1,6 +1,7 @@
-"""Each shipped config trains on its dataset as users have it, given nothing but --config.data.dir.
+"""Shipped configs train on their datasets, given only --config.data.dir.
 
-The clips are few, but named, filed, encoded and listed as the real ones; the network is small.
+The clips are few, but have the names, folders, encodings and lists of the real ones; the model is
+small.
 """
 
 import json
@@ -16,7 +17,7 @@ from tfds_builders import __main__ as tfds_builders
 CONFIGS = [
     f"{name}_{size}" for name in ("include", "autsl", "bukva", "lsa64") for size in ("vitb", "vitl")
 ]
-QUICK = "autsl_vitb"  # to compile all eight takes a minute
+QUICK = "autsl_vitb"  # compiling all eight takes a minute
 #  labels, clips of train / validation / test, height, width, frames a second
 BUILT = {
     "include": (263, [3, 1, 1], 1080, 1920, 25),
@@ -30,16 +31,16 @@ NAMES = {
     "bukva": "bukva/trimmed",
     "lsa64": "lsa64/signer_independent",
 }
-# 112 pixels are whole patches of 16 and of 14.
+# 112 is a multiple of the patch sizes 16 and 14.
 SMALL = {"input_resolution": 112, "width": 32, "layers": 2, "heads": 2}
 
-# How ml_collections loads config files.
+# `ml_collections` loads config files by a deprecated method.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def built(clip_files, tmp_path_factory):
-    """All four, built by the commands of their READMEs but for the bound on missing clips."""
+    """All four datasets, built by their READMEs' commands, with more missing clips allowed."""
     out = tmp_path_factory.mktemp("built")
     for dataset, name in NAMES.items():
         source = tmp_path_factory.mktemp(dataset)
@@ -50,7 +51,7 @@ def built(clip_files, tmp_path_factory):
 
 
 @pytest.mark.parametrize("dataset", BUILT)
-def test_what_is_built_reads_back(built, dataset):
+def test_open_dataset_reads_built_clips(built, dataset):
     labels, counts, height, width, fps = BUILT[dataset]
     found = open_dataset(NAMES[dataset], str(built))
     assert len(found.label_names) == labels
@@ -65,14 +66,14 @@ def test_what_is_built_reads_back(built, dataset):
 @pytest.mark.parametrize(
     "config", [pytest.param(c, marks=[] if c == QUICK else [pytest.mark.slow]) for c in CONFIGS]
 )
-def test_it_trains_an_epoch_and_is_evaluated(built, tmp_path, capsys, config):
+def test_launch_with_shipped_config_trains_and_evaluates(built, tmp_path, capsys, config):
     dataset = config.split("_")[0]
     labels, counts, *_ = BUILT[dataset]
     arguments = ["--config", f"configs/{config}.py", f"--config.data.dir={built}"]
     options = {f"model.{field}": value for field, value in SMALL.items()}
     options |= {"pretrained": "", "batch_size": 1, "num_epochs": 1}
     arguments += [f"--config.{field}={value}" for field, value in options.items()]
-    # Alone, and told so: JAX runs in this process already, so that it can't look for others.
+    # --num_processes=1: JAX has started in this process, so it can't look for other processes.
     assert launch.main([*arguments, "--workdir", str(tmp_path), "--num_processes=1"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["dataset"] == NAMES[dataset]

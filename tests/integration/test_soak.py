@@ -1,4 +1,4 @@
-"""Thousands of clips in a row: memory stays flat, and nothing is left behind."""
+"""Reading thousands of clips keeps memory flat and leaks no file or thread."""
 
 import gc
 import itertools
@@ -33,7 +33,7 @@ def open_files() -> int:
 
 
 def read(dataset: ClipDataset, num_clips: int, every: int) -> list[int]:
-    """Reads clips as training does; returns the resident memory in kB every so many clips."""
+    """Read clips as training does; returns the resident memory in kB after each `every` clips."""
     batches = train_batches(
         dataset,
         CFG,
@@ -51,7 +51,7 @@ def read(dataset: ClipDataset, num_clips: int, every: int) -> list[int]:
 
 
 def settled(count, expected: int) -> int:
-    """What `count` returns once it isn't above `expected`, or after ten seconds: threads linger."""
+    """The count once it is at most `expected`, or after ten seconds, since threads end late."""
     until = time.monotonic() + 10
     while count() > expected and time.monotonic() < until:
         gc.collect()
@@ -60,18 +60,16 @@ def settled(count, expected: int) -> int:
 
 
 @pytest.mark.parametrize("storage", ["frames", "original"])
-def test_reading_on_and_on_leaves_nothing_behind(data_dir, storage):
+def test_train_batches_over_thousands_of_clips_leaks_nothing(data_dir, storage):
     dataset = open_dataset(f"recordings/{storage}", str(data_dir))
     files = open_files()
-    # The first reader starts ArrayRecord's own threads, 64 a process and for good, and fills the
-    # allocator's pools.
+    # The first reader starts ArrayRecord's 64 permanent threads and fills the allocator's pools.
     read(dataset, 500, 500)
     settled(open_files, files)
     threads = settled(lambda: status("Threads"), 0)
     memory = read(dataset, 2000, 200)
-    # The allocator may take another pool. A record left behind each time would be 27 MB, a view
-    # half a gigabyte.
+    # The allocator may add a pool. Leaking each record would take 27 MB, each view 0.5 GB.
     assert max(memory) - memory[0] < 16_000, memory
-    # Those of tests before may end meanwhile.
+    # Files and threads of earlier tests may end meanwhile.
     assert settled(open_files, files) <= files
     assert settled(lambda: status("Threads"), threads) <= threads

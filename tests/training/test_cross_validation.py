@@ -145,7 +145,7 @@ def test_cross_validate_stopped_resumes_and_reports_all_folds(
 
 @pytest.mark.slow
 def test_cross_validate_killed_resumes_to_identical_results(short_config, tmp_path):
-    expected = cross_validation.cross_validate(short_config, tmp_path / "unbroken")
+    expected = cross_validation.cross_validate(short_config, tmp_path / "uninterrupted")
     workdir = tmp_path / "runs"
     arguments = ["--config", write_config_file(short_config, tmp_path), "--workdir", str(workdir)]
     child = subprocess.Popen(

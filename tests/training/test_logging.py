@@ -68,10 +68,10 @@ def test_tensorboard_of_a_resumed_run_shows_each_step_once(run_dir, config, tmp_
     (events,) = (workdir / "tensorboard").iterdir()
     events.write_bytes(events.read_bytes()[:-700])
     train_and_evaluate(config, workdir)
-    again = tensorboard_scalars(workdir / "tensorboard")
-    unbroken = tensorboard_scalars(run_dir / "tensorboard")
+    shown = tensorboard_scalars(workdir / "tensorboard")
+    expected = tensorboard_scalars(run_dir / "tensorboard")
     for name in ("loss", "learning_rate", "val_top1"):
-        assert again[name] == unbroken[name]
+        assert shown[name] == expected[name]
 
 
 def test_run_log_of_a_run_with_lost_checkpoints_keeps_all_rows(run_dir, config, tmp_path):

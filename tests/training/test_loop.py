@@ -17,6 +17,7 @@ from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.parallel.signals import Interrupted
 from dstadapter_jax.training.loop import train_and_evaluate
 from dstadapter_jax.training.trainer import Trainer
+from tests.helpers.errors import raises
 from tests.helpers.runs import metric_rows, trainable_weights
 
 
