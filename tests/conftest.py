@@ -36,9 +36,9 @@ from tfds_builders.bukva import index as bukva
 SIGNERS, LABELS, TAKES = 5, 3, 3
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module")
 def short_lists() -> Iterator[None]:
-    """Lists of a few clips are as long as they should be."""
+    """Accept lists of any length for AUTSL and Bukva, in tests that build them from a few clips."""
     with pytest.MonkeyPatch.context() as patch:
         for index in (autsl, bukva):
             patch.setattr(index, "NUM_CLIPS", {})

@@ -14,6 +14,8 @@ from tests.helpers.dataset_trees import put_autsl
 from tests.helpers.errors import raises
 from tfds_builders import __main__ as tfds_builders
 
+pytestmark = pytest.mark.usefixtures("short_lists")
+
 SPLITS = ("train", "validation", "test")
 SIGNERS = ["person 0", "person 1", "person 2", "person 3", "person 4"]
 
@@ -60,7 +62,7 @@ def test_open_dataset_with_unknown_signer_raises(data_dir):
 
 
 @pytest.fixture(scope="module")
-def autsl(clip_files, tmp_path_factory):
+def autsl(short_lists, clip_files, tmp_path_factory):
     """AUTSL with signers 0, 1 and 6; one of the two clips of signer 0 is corrupt."""
     source, out = tmp_path_factory.mktemp("AUTSL"), tmp_path_factory.mktemp("data")
     put_autsl(source, clip_files)

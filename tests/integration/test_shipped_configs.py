@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method:Depreca
 
 
 @pytest.fixture(scope="module")
-def built(clip_files, tmp_path_factory):
+def built(short_lists, clip_files, tmp_path_factory):
     """All four datasets, built by their READMEs' commands, with more missing clips allowed."""
     out = tmp_path_factory.mktemp("built")
     for dataset, name in NAMES.items():

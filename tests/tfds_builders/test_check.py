@@ -28,6 +28,8 @@ from tfds_builders.include import index as include
 from tfds_builders.listing import SPLITS
 from tfds_builders.lsa64 import index as lsa64
 
+pytestmark = pytest.mark.usefixtures("short_lists")
+
 ROOT = Path(__file__).parents[2]
 NUM_FRAMES = 8
 

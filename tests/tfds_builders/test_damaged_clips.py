@@ -16,6 +16,8 @@ from tfds_builders import __main__ as command
 from tfds_builders.bukva import index as bukva
 from tfds_builders.include import index as include
 
+pytestmark = pytest.mark.usefixtures("short_lists")
+
 SPLITS = ("train", "validation", "test")
 # Files of one clip each for train, validation and test, and how they are encoded.
 AUTSL = [f"signer{signer}_sample1_color.mp4" for signer in (0, 1, 6)]

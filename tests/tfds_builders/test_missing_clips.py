@@ -20,6 +20,8 @@ from tests.helpers.clips import barcoded_frames, write_clip
 from tfds_builders import __main__ as command
 from tfds_builders.include import index as include
 
+pytestmark = pytest.mark.usefixtures("short_lists")
+
 # Labels by split; the first clip of each has no file, the last one's is damaged.
 LABELS = {
     "train": [5, 1, 1, 2, 2, 4],
@@ -30,7 +32,7 @@ SIGNERS = {"train": 0, "validation": 1, "test": 6}
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+def data_dir(short_lists, tmp_path_factory):
     source, out = tmp_path_factory.mktemp("AUTSL"), tmp_path_factory.mktemp("data")
     clip = source / "clip.mp4"
     write_clip(clip, barcoded_frames(5, 64, 64), codec="mpeg4")

@@ -40,6 +40,8 @@ from tfds_builders.listing import SPLITS
 from tfds_builders.lsa64 import index as lsa64
 from tfds_builders.sources import SourceError, files_below
 
+pytestmark = pytest.mark.usefixtures("short_lists")
+
 LISTS = Path(__file__).parents[1] / "lists"
 FOLDER = Path("/dataset")  # doesn't exist: an index only looks at names
 NEVER_PUBLISHED = {
