@@ -179,7 +179,7 @@ def test_requests_that_cannot_be_answered(tower, files):
     predictor = MultiAdapterRecognizer(files, str(tower))
     with pytest.raises(ValueError, match="expected one of ase, gsg, fsl, found 'bfi'"):
         predictor.probabilities(CLIPS[:1], ["bfi"])
-    with pytest.raises(ValueError, match="one for each of 2 languages"):
+    with pytest.raises(ValueError, match="one for each of 2 names"):
         predictor.probabilities(CLIPS[:1], ["ase", "ase"])
     with pytest.raises(ValueError, match="expected uint8 clips"):
         predictor.probabilities(CLIPS[:1].astype(np.float32), ["ase"])

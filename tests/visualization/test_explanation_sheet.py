@@ -28,7 +28,7 @@ def made_up(layers=2, **changes):
     patches = rng.random((1, 3, 2, 2)).astype(np.float32)
     attribution = {
         "logits": np.zeros((1, 3)),
-        "contributions": rng.normal(size=(1, 3)),
+        "frame_contributions": rng.normal(size=(1, 3)),
         "patches": patches / patches.sum(),
         "temporal_gates": rng.random((1, layers, 32)),
         "spatial_gates": rng.random((1, layers - 1, 32)),
