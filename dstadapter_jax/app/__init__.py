@@ -1,1 +1,1 @@
-"""A page that recognizes signs in uploaded and recorded clips: `python -m dstadapter_jax.app`."""
+"""Web page that recognizes signs in uploaded and recorded clips: `python -m dstadapter_jax.app`."""

@@ -1,11 +1,11 @@
-"""A page on which people try a recognizer: `python -m dstadapter_jax.app --adapter FILE`.
+"""Serve a web page for trying a recognizer: `python -m dstadapter_jax.app --adapter FILE`.
 
-They upload a clip or record one, and see the five most probable signs, the frames that the network
-used, and which of them mattered. `--adapter NAME=FILE`, given several times, lets them choose the
-language; `--workdir DIR` serves a run.
+Visitors upload or record a clip and see the five most probable signs, the frames that the network
+used, and the relevant ones among them. With several `--adapter NAME=FILE` they choose the language;
+`--workdir DIR` serves a run.
 
-It needs `pip install -r requirements-app.txt`. Clips are decoded in a process of their own, and
-deleted once they are answered; the page loads nothing from other hosts.
+Requires `pip install -r requirements-app.txt`. Clips are decoded in a separate process and deleted
+after the answer; the page loads nothing from other hosts.
 """
 
 import argparse
@@ -17,29 +17,32 @@ import signal
 import sys
 import threading
 
-from dstadapter_jax.app.decoder import Decoder
-from dstadapter_jax.app.uploads import KEPT_SECONDS, sweep, temporary_folder
+from dstadapter_jax.app.hardening.decoder import Decoder
+from dstadapter_jax.app.hardening.uploads import MAX_AGE_SECONDS, sweep, temporary_folder
 from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.data.clips import ClipLimits
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.inference.arguments import add_arguments, load_recognizers, parse
 
-MAX_FRAMES = 3600  # of a clip; a minute at 60 a second
+MAX_FRAMES = 3600  # per clip: a minute at 60 frames per second
 ALLOWED = (
-    "A clip of one sign, {max_seconds:g} seconds and {max_megabytes:g} MB at most."
-    " It is deleted once it is answered."
+    "A clip of one sign, at most {max_seconds:g} seconds and {max_megabytes:g} MB."
+    " It is deleted after the answer."
 )
-OPENING = (
+HOST_HELP = (
     "address to listen on; by default only this machine can reach the page. With 0.0.0.0 everybody"
-    " who reaches this machine can: there is no log-in and no encryption, so that a proxy in front"
-    " of it should have both; browsers lend a camera to https and to localhost alone"
+    " in the network can: put a proxy with log-in and encryption in front of it. Browsers allow"
+    " the camera on https and localhost only"
 )
 
 
 def main(argv: list[str]) -> int:
-    """The command; see the module's docstring."""
+    """Run the command with these arguments and return its exit status."""
     args = _parse(argv)
     if not importlib.util.find_spec("gradio"):
-        raise ValueError("the page needs Gradio: pip install -r requirements-app.txt")
+        raise UserError(
+            "gradio", problem="not installed", advice="pip install -r requirements-app.txt"
+        )
     limits = ClipLimits(MAX_FRAMES, args.max_seconds)
     recognizers = load_recognizers(args)
     stop = threading.Event()
@@ -58,7 +61,7 @@ def main(argv: list[str]) -> int:
             serve(page, folder, args.host, args.port, int(args.max_megabytes * 2**20))
             print(json.dumps({"url": page.local_url}), flush=True)
             while not stop.wait(60):
-                sweep(folder, KEPT_SECONDS)
+                sweep(folder, MAX_AGE_SECONDS)
         finally:
             page.close(verbose=False)
     return 0
@@ -67,22 +70,24 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.app", description=__doc__)
     add_arguments(parser, many=True)
-    parser.add_argument("--host", default="127.0.0.1", help=OPENING)
-    parser.add_argument("--port", type=int, default=0, help="by default the first free from 7860")
-    for name, default, unit in (
-        ("--max_megabytes", 50, "MB of a clip's file"),
-        ("--max_seconds", 60, "seconds of a clip"),
-        ("--time_limit", 20, "seconds that decoding a clip may take"),
+    parser.add_argument("--host", default="127.0.0.1", help=HOST_HELP)
+    parser.add_argument("--port", type=int, default=0, help="default: the first free one from 7860")
+    for name, default, text in (
+        ("--max_megabytes", 50, "maximum file size in MB"),
+        ("--max_seconds", 60, "maximum duration of a clip"),
+        ("--time_limit", 20, "seconds allowed for decoding a clip"),
     ):
-        parser.add_argument(name, type=_positive, default=default, help=f"{unit} ({default})")
+        parser.add_argument(
+            name, type=_positive, default=default, help=f"{text}, default {default}"
+        )
     return parse(parser, argv)
 
 
 def _positive(text: str) -> float:
-    """A limit; for `argparse`."""
+    """Positive number, for `argparse`."""
     value = float(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The page itself: a clip and a language in, an answer out, and nothing of the clip kept."""
+"""The page: takes a clip and a language, shows an answer, and deletes the clip."""
 
 import logging
 import pathlib
@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import gradio as gr
 import numpy as np
 
-from dstadapter_jax.app.decoder import Decoder
+from dstadapter_jax.app.hardening.decoder import Decoder
+from dstadapter_jax.app.hardening.uploads import check_upload, delete_upload
 from dstadapter_jax.app.render import answer_clip, message
-from dstadapter_jax.app.uploads import check_upload, delete_upload
 from dstadapter_jax.data.clips import Clip
 from dstadapter_jax.data.video.reader import ClipError
 from dstadapter_jax.inference.recognizer import NonFiniteOutputError, Recognizer
@@ -20,19 +20,19 @@ logger = logging.getLogger(__name__)
 TITLE = "Which sign is it?"
 HINT = "The answer appears here."
 NO_CLIP = "Choose or record a clip first."
-GONE = "This clip has been deleted from the server meanwhile: choose or record it again."
-NO_ANSWER = "The model has no answer to this clip. Who runs this page finds the reason in its log."
-MOST_WAITING = 16  # requests in the queue; one is answered at a time
-KEPT_SECONDS = 600  # a clip's views, for another language
+GONE = "This clip has expired: choose or record it again."
+NO_ANSWER = "The model failed on this clip. The server's log has the reason."
+MAX_QUEUE = 16  # waiting requests; one is answered at a time
+VIEWS_SECONDS = 600  # lifetime of a clip's views, kept for another language
 
 
 class Answering:
-    """What the page does; its methods are Gradio's handlers.
+    """Gradio's event handlers.
 
     Attributes:
-        recognizers: By language, all of one number and size of frames.
-        decoder: Reads the uploads.
-        folder: Where they lie.
+        recognizers: Recognizers by language, all with the same number and size of frames.
+        decoder: Reader of the uploads.
+        folder: Folder of the uploads.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Answering:
         self.recognizers, self.decoder, self.folder = recognizers, decoder, folder
 
     def warm_up(self) -> None:
-        """Compiles what any clip may need: three crops, or a square video's one.
+        """Compile the programs for clips of three crops and, from square videos, of one.
 
         Raises:
-            DivergedError: Of a black clip the model's probabilities aren't finite.
+            NonFiniteOutputError: The model's probabilities of a black clip are not finite.
         """
         for recognizer in self.recognizers.values():
             cfg = recognizer.preprocess
@@ -56,10 +56,10 @@ class Answering:
     def answer_upload(
         self, video: str | None, language: str
     ) -> tuple[str, Clip | None, str | None]:
-        """Answers an upload and deletes it.
+        """Answer an upload and delete it.
 
         Returns:
-            HTML, what to answer from in another language, and what takes the upload's place.
+            HTML; the clip, kept for other languages; and None as the new value of the upload field.
         """
         if video is None:
             return message(NO_CLIP, error=True), None, None
@@ -76,18 +76,18 @@ class Answering:
         logger.info("answered a clip in %.2f s", time.perf_counter() - start)
         return answer, clip, None
 
-    async def uploads_alone(self, path: str | pathlib.Path | None) -> str:
-        """Lets Gradio take an upload; it would take an address, too, and have the server fetch it.
+    async def admit_upload(self, path: str | pathlib.Path | None) -> str:
+        """Accept the path of an upload; Gradio itself would also fetch URLs.
 
         Raises:
-            gradio.Error: It is something else, or has been deleted.
+            gradio.Error: The path is not an upload, or it has been deleted.
         """
         if not check_upload(self.folder, str(path)):
             raise gr.Error(GONE, print_exception=False)
         return str(path)
 
     def answer_again(self, clip: Clip | None, language: str) -> str:
-        """Answers the last clip in another language."""
+        """Answer the last clip in another language."""
         return message(HINT) if clip is None else _answer(self.recognizers[language], clip)
 
 
@@ -100,28 +100,28 @@ def _answer(recognizer: Recognizer, clip: Clip) -> str:
 
 
 def _clause(reason: str) -> str:
-    """A `ClipError.reason`, most of which begin with a verb, to follow "This clip"."""
+    """`ClipError.reason` as the predicate of "This clip"; most reasons begin with a verb."""
     verbs = ("is ", "has ", "holds ", "can't ", "takes ", "makes ", "changes ")
     return reason if reason.startswith(verbs) else f"can't be read: {reason}"
 
 
 def build_page(answering: Answering, allowed: str) -> gr.Blocks:
-    """The page.
+    """Build the page.
 
     Args:
-        answering: What it does.
-        allowed: What a clip may be, for people.
+        answering: Event handlers.
+        allowed: Description of the limits on clips.
     """
     languages = list(answering.recognizers)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\n{allowed}")
-        views = gr.State(None, time_to_live=KEPT_SECONDS)
+        views = gr.State(None, time_to_live=VIEWS_SECONDS)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=280):
-                # With include_audio=False Gradio would hand the upload to ffmpeg.
+                # With include_audio=False Gradio would pass the upload to ffmpeg.
                 video = gr.Video(label="Clip", include_audio=True, buttons=[])
-                # Not by a subclass, of which Gradio writes a stub beside the source.
-                vars(video)["async_move_resource_to_block_cache"] = answering.uploads_alone
+                # Not by a subclass: Gradio would write a stub file of it beside the source.
+                vars(video)["async_move_resource_to_block_cache"] = answering.admit_upload
                 language = gr.Radio(
                     languages, value=languages[0], label="Language", visible=len(languages) > 1
                 )
@@ -143,5 +143,5 @@ def build_page(answering: Answering, allowed: str) -> gr.Blocks:
             api_visibility="private",
             concurrency_id="answer",
         )
-    page.queue(max_size=MOST_WAITING, api_open=False, default_concurrency_limit=1)
+    page.queue(max_size=MAX_QUEUE, api_open=False, default_concurrency_limit=1)
     return page

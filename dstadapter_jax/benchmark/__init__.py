@@ -1,1 +1,1 @@
-"""How fast the program is: `python -m dstadapter_jax.benchmark --help`."""
+"""Benchmarks of speed and memory: `python -m dstadapter_jax.benchmark --help`."""

@@ -1,4 +1,4 @@
-"""Bytes that a compiled program sends among devices, read off its text."""
+"""Communication volume of a compiled program, from its HLO text."""
 
 import math
 import re
@@ -16,13 +16,13 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
 def collective_bytes(text: str) -> dict[str, int]:
-    """Bytes of the results of each kind of collective, for a device; in loops, each time around.
+    """Bytes of the results of each kind of collective on one device; loop bodies count per trip.
 
     Args:
-        text: `as_text()` of a program that `jax.jit` has compiled.
+        text: `as_text()` of a compiled `jax.jit` program.
 
     Raises:
-        ValueError: A loop with a collective in it doesn't tell how often it runs.
+        ValueError: A loop with a collective has no known trip count.
     """
     own: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     called: dict[str, list[tuple[str, int | None]]] = defaultdict(list)
@@ -33,7 +33,7 @@ def collective_bytes(text: str) -> dict[str, int]:
             entry = computation if header[1] else entry
         elif instruction := _INSTRUCTION.match(line):
             result, operation = instruction.groups()
-            kind = operation.removesuffix("-start")  # of which the -done has the same result
+            kind = operation.removesuffix("-start")  # the -done instruction has the same result
             if kind in COLLECTIVES:
                 own[computation][kind] += _bytes(result)
             trips = _TRIPS.search(line)
@@ -51,14 +51,14 @@ def _total(
     for name, times in called.get(computation, []):
         inner = _total(name, own, called)
         if inner and times is None:
-            raise ValueError(f"the loop over {name} doesn't tell how often it runs")
+            raise ValueError(f"the loop over {name} has no known trip count")
         for kind, count in inner.items():
             total[kind] = total.get(kind, 0) + count * (times or 0)
     return total
 
 
 def _bytes(result: str) -> int:
-    """Of a type such as `f32[8,768]{1,0}` or a tuple of them."""
+    """Bytes of a type such as `f32[8,768]{1,0}` or of a tuple of types."""
     return sum(
         _item_bytes(dtype) * math.prod(int(n) for n in shape.split(",") if n)
         for dtype, shape in _ARRAY.findall(result)

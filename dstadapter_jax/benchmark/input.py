@@ -1,8 +1,8 @@
-"""What a core feeds the network with, from either storage, and what the storages cost.
+"""Input pipeline throughput per core and size of both storages, `frames` and `original`.
 
-Both are built of the same drawn files, by the builder for own recordings, and read in turn by one
-thread, as a loader's thread reads: record, decoding and preprocessing. Times are the process's CPU
-seconds, so that a busy machine's other programs don't count.
+Both storages are built from the same synthetic files with the builder for your own recordings. One
+thread reads them in turn like a loader thread: record, decoding, preprocessing. Times are CPU
+seconds of the process, so that other programs on the machine do not count.
 """
 
 import contextlib
@@ -29,21 +29,21 @@ from tfds_builders import __main__ as tfds_builders
 from tfds_builders.clip_examples import STORAGES, Clip, encode_clip
 from tfds_builders.listing import SPLITS
 
-LEAST_SECONDS = 0.3  # of a measurement: a clip alone may be within the clock's noise
-DRAWS = 4  # training clips whose frames are compared
+MIN_SECONDS = 0.3  # per measurement, well above the resolution of the clock
+COMPARED_CLIPS = 4  # training clips whose frame indices are compared
 
 logger = logging.getLogger(__name__)
 
 
 def benchmark_input(kinds: Sequence[str], repeats: int) -> dict[str, Any]:
-    """Measures kinds of clips, names in `KINDS`, `repeats` times each.
+    """Measure kinds of clips, keys of `KINDS`, `repeats` times each.
 
     Returns:
-        By kind: `bytes` a clip of the file and of each storage's records; `build_seconds` a clip;
-        `test` and `train`, clips a second with that preprocessing, median and extremes, and how
-        many times `original` `frames` is; whether both take the `same_frames` in training for the
-        same seed; `pixel_difference` between the storages after test preprocessing, mean and
-        largest, in gray levels of 255.
+        By kind: `bytes` per clip of the file and of each storage's record; `build_seconds` per
+        clip; `test` and `train`, clips per second with that preprocessing (median, `min` and
+        `max`) and the `ratio` of `frames` to `original`; `same_frames`, whether both storages
+        sample the same frames in training for the same seed; `pixel_difference` between the
+        storages after test preprocessing, mean and maximum, in gray levels of 255.
     """
     results = {}
     for name in kinds:
@@ -64,7 +64,9 @@ def _measure_kind(kind: ClipKind, folder: pathlib.Path, repeats: int) -> dict[st
     return {
         "clip": str(kind),
         "bytes": {"file": file.stat().st_size, **stored},
-        "build_seconds": {storage: statistics.median(of) for storage, of in build.items()},
+        "build_seconds": {
+            storage: statistics.median(seconds) for storage, seconds in build.items()
+        },
         "test": _speeds({s: _test_loader(d, cfg) for s, d in datasets.items()}, repeats),
         "train": _speeds({s: _train_loader(d, cfg) for s, d in datasets.items()}, repeats),
         "same_frames": _same_frames(datasets, cfg),
@@ -73,7 +75,7 @@ def _measure_kind(kind: ClipKind, folder: pathlib.Path, repeats: int) -> dict[st
 
 
 def _draw_recordings(folder: pathlib.Path, kind: ClipKind) -> pathlib.Path:
-    """A folder of one clip a split."""
+    """Create a folder with one clip per split."""
     folder.mkdir()
     for seed, split in enumerate(SPLITS):
         write_clip(folder / f"{split}.mp4", kind, seed)
@@ -85,13 +87,13 @@ def _draw_recordings(folder: pathlib.Path, kind: ClipKind) -> pathlib.Path:
 def _build(recordings: pathlib.Path, data_dir: pathlib.Path, storage: str) -> ClipDataset:
     name = f"recordings/{storage}"
     arguments = [name, "--manual_dir", str(recordings), "--data_dir", str(data_dir)]
-    with contextlib.redirect_stdout(io.StringIO()):  # stdout is for the figures
+    with contextlib.redirect_stdout(io.StringIO()):  # stdout is for the results
         tfds_builders.main(arguments)
     return open_dataset(name, str(data_dir))
 
 
 def _record_bytes(dataset: ClipDataset) -> int:
-    return len(dataset.builder.as_data_source(split="test").data_source[0])  # as it lies there
+    return len(dataset.builder.as_data_source(split="test").data_source[0])  # the encoded record
 
 
 def _test_loader(dataset: ClipDataset, cfg: PreprocessConfig) -> Callable[[], Any]:
@@ -100,25 +102,25 @@ def _test_loader(dataset: ClipDataset, cfg: PreprocessConfig) -> Callable[[], An
 
 
 def _train_clips(dataset: ClipDataset, cfg: PreprocessConfig) -> grain.MapDataset:
-    # Epochs without end: each takes and augments the one clip in its own way.
+    # Each of many epochs samples and augments the single clip differently.
     return train_clips(dataset, cfg, batch_size=1, num_epochs=10**6, seed=0, decoder="pyav")
 
 
 def _train_loader(dataset: ClipDataset, cfg: PreprocessConfig) -> Callable[[], Any]:
-    clips, places = _train_clips(dataset, cfg), itertools.count()
-    return lambda: clips[next(places)]
+    clips, indices = _train_clips(dataset, cfg), itertools.count()
+    return lambda: clips[next(indices)]
 
 
 def _speeds(loaders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
     speeds = {
-        storage: [1 / one for one in seconds]
+        storage: [1 / value for value in seconds]
         for storage, seconds in _cpu_seconds(loaders, repeats).items()
     }
-    medians = {storage: statistics.median(of) for storage, of in speeds.items()}
+    medians = {storage: statistics.median(values) for storage, values in speeds.items()}
     return {
         **{
-            storage: {"clips_per_second": medians[storage], "least": min(of), "most": max(of)}
-            for storage, of in speeds.items()
+            storage: {"clips_per_second": medians[storage], "min": min(values), "max": max(values)}
+            for storage, values in speeds.items()
         },
         "ratio": medians["frames"] / medians["original"],
     }
@@ -127,19 +129,19 @@ def _speeds(loaders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str,
 def _cpu_seconds(
     functions: Mapping[str, Callable[[], Any]], repeats: int
 ) -> dict[str, list[float]]:
-    """CPU seconds that a call takes, of functions called in turn, each once before for nothing."""
+    """CPU seconds per call of functions that are called in turn, after one warm-up call each."""
     for function in functions.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
-            seconds[name].append(_seconds_a_call(function))
+            seconds[name].append(_seconds_per_call(function))
     return seconds
 
 
-def _seconds_a_call(function: Callable[[], Any]) -> float:
+def _seconds_per_call(function: Callable[[], Any]) -> float:
     calls, started, passed = 0, time.process_time(), 0.0
-    while passed < LEAST_SECONDS:
+    while passed < MIN_SECONDS:
         function()
         calls, passed = calls + 1, time.process_time() - started
     return passed / calls
@@ -147,7 +149,8 @@ def _seconds_a_call(function: Callable[[], Any]) -> float:
 
 def _same_frames(datasets: Mapping[str, ClipDataset], cfg: PreprocessConfig) -> bool:
     first, second = (_train_clips(dataset, cfg) for dataset in datasets.values())
-    return all(np.array_equal(first[i]["indices"], second[i]["indices"]) for i in range(DRAWS))
+    clips = range(COMPARED_CLIPS)
+    return all(np.array_equal(first[i]["indices"], second[i]["indices"]) for i in clips)
 
 
 def _pixel_difference(

@@ -1,1 +1,1 @@
-"""The demo's own material: a renderer of signed clips and a tiny backbone that has seen stills."""
+"""The demo: rendered sign videos, and a small backbone that was trained on still images."""

@@ -1,9 +1,9 @@
-"""Renders a small signed vocabulary as mp4 files: a drawn figure, three signs and their reverses.
+"""Rendering of a small signed vocabulary as mp4 files: eight signs with three reversed pairs.
 
-A sign is a path of the two hands through key poses; the reverse of a sign walks the same path from
-its end. All that varies (holds at both ends, easing, jitter, sway, noise) is distributed alike
-under time reversal, so that the frames of a sign and of its reverse, taken without their order, say
-nothing on which of the two it is. Places are in the body's units, see `figure`.
+A sign is a path of both hands through key poses; its reverse follows the path from the end. All
+variation (holds at both ends, easing, jitter, sway, noise) is distributed symmetrically in time.
+The unordered frames of a sign therefore contain no information that separates it from its reverse.
+Positions are in body units, see `signer`.
 """
 
 import csv
@@ -17,26 +17,26 @@ import av
 import numpy as np
 from tqdm import tqdm
 
-from dstadapter_jax.demo.figure import Painter, Point, Signer
+from dstadapter_jax.demo.signer import Painter, Point, Signer
 
 FPS = 25
-# For 16 k + 1 frames the eight frames that training draws and those that testing takes lie
-# symmetrically in time; for other lengths they lean to the start, which could tell a direction.
+# For 16 k + 1 frames, the eight frames sampled in training and in testing lie symmetrically in
+# time; for other lengths they lie nearer to the start, which would reveal the direction.
 LENGTHS = (17, 33, 49)
-SPLITS = ("train",) * 6 + ("validation",) + ("test",) * 3  # of each signer
+SPLITS = ("train",) * 6 + ("validation",) + ("test",) * 3  # by signer
 
-REST = (1.1, 2.3)  # where a hand hangs that takes no part
+REST = (1.1, 2.3)  # position of an idle hand
 
 
 @dataclasses.dataclass(frozen=True)
 class Sign:
-    """Key poses, each the place of the dominant and of the other hand, and the hands' shape."""
+    """Key poses, each the position of the dominant and the other hand, and the hand shape."""
 
     poses: tuple[tuple[Point, Point], ...]
     shape: str  # "flat" or "fist"
 
     def reverse(self) -> Self:
-        """The same path from its end to its start."""
+        """Sign with the same path in the opposite direction."""
         return dataclasses.replace(self, poses=self.poses[::-1])
 
 
@@ -65,16 +65,16 @@ REVERSED = {"raise": "lower", "open": "close", "give": "take"}
 
 @dataclasses.dataclass(frozen=True)
 class Take:
-    """What differs from one performance of a sign to the next."""
+    """Variation of one performance of a sign."""
 
     frames: int
-    holds: tuple[float, float]  # shares of the clip that rest at the first and at the last pose
+    holds: tuple[float, float]  # shares of the clip at rest in the first and in the last pose
     easing: float  # in [-1, 1]: slow or fast in the middle
     jitter: np.ndarray  # (poses, 2, 2), added to the key poses
 
     @classmethod
     def draw(cls, sign: Sign, signer: Signer, rng: np.random.Generator) -> Self:
-        """Draws a take of `sign` at the signer's pace."""
+        """Draw a random take of `sign` at the signer's pace."""
         return cls(
             frames=int(rng.choice(LENGTHS, p=signer.pace)),
             holds=(rng.uniform(0, 0.2), rng.uniform(0, 0.2)),
@@ -84,7 +84,7 @@ class Take:
 
 
 def trajectory(sign: Sign, take: Take) -> np.ndarray:
-    """Places of both hands in every frame, `(frames, 2, 2)` as (frame, hand, xy)."""
+    """Positions of both hands in every frame, `(frames, 2, 2)` as (frame, hand, xy)."""
     start, end = take.holds
     time = np.linspace(0, 1, take.frames)
     phase = np.clip((time - start) / (1 - start - end), 0, 1)
@@ -96,19 +96,19 @@ def trajectory(sign: Sign, take: Take) -> np.ndarray:
 
 
 def draw_clip(signer: Signer, sign: Sign, rng: np.random.Generator) -> np.ndarray:
-    """Draws one take: `(frames, figure.SIZE, figure.SIZE, 3)` uint8 RGB."""
+    """Draw a random take: `(frames, signer.SIZE, signer.SIZE, 3)` uint8 RGB."""
     painter = Painter(signer, rng)
     hands = trajectory(sign, Take.draw(sign, signer, rng))
     return np.stack([painter.frame(pair, sign.shape, rng) for pair in hands])
 
 
 def write_mp4(path: Path, frames: np.ndarray) -> None:
-    """Writes `(frames, height, width, 3)` uint8 RGB as H.264; one thread, so always the same."""
+    """Write `(frames, height, width, 3)` uint8 RGB as H.264."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(FPS), options={"crf": "20"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_count = 1  # otherwise the file depends on the machine
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
@@ -126,15 +126,16 @@ def _write_csv(path: Path, rows: list[tuple[str, str, str, str]]) -> Path:
 
 
 def render_vocabulary(out_dir: Path, *, takes: int = 6, seed: int = 0) -> Path:
-    """Renders every sign by every signer as mp4 files, with the list of them.
+    """Render every sign by every signer as mp4 files, and list them in a CSV file.
 
     Args:
-        out_dir: Where to write `SIGN/signer_take.mp4` and `recordings.csv`; made if need be.
-        takes: How often each signer performs each sign.
-        seed: Of all that is drawn by chance.
+        out_dir: Folder for `SIGN/signer_take.mp4` and `recordings.csv`; created if missing.
+        takes: Number of performances of each sign by each signer.
+        seed: Seed of all random variation.
 
     Returns:
-        Path of `recordings.csv`: `path` (from `out_dir`), `label`, `signer`, `split`.
+        Path of `recordings.csv` with the columns `path` (relative to `out_dir`), `label`, `signer`
+        and `split`.
     """
     rows, jobs = [], []
     for number, split in enumerate(SPLITS):

@@ -1,9 +1,9 @@
-"""Trains the demo's frozen backbone on still frames: `python -m dstadapter_jax.demo.stills`.
+"""Train the demo's backbone on still images: `python -m dstadapter_jax.demo.stills`.
 
-It stands in for CLIP's image tower, which has seen single images and no motion: from one frame the
-backbone learns where the hands are, relative to the body, and how they are shaped. It sees random
-poses of people who don't appear in the demo, no clip and no sign. The outcome is shipped as
-`backbone.safetensors`; this script makes it again, in minutes on two cores.
+The backbone stands in for CLIP's image tower, which was trained on single images. It learns to
+locate the hands relative to the body and to classify their shape, from random poses of signers that
+do not appear in the demo. The result is shipped as `backbone.safetensors`; this script reproduces
+it in minutes on two cores.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from dstadapter_jax.data.preprocess import PreprocessConfig, make_views, normalize
-from dstadapter_jax.demo.figure import Painter, Signer
+from dstadapter_jax.demo.signer import Painter, Signer
 from dstadapter_jax.demo.signs import REST
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
@@ -28,20 +28,20 @@ from dstadapter_jax.pretrained.loading import dump_weights
 from dstadapter_jax.pretrained.names import is_adapter_weight
 
 PATH = Path(__file__).with_name("backbone.safetensors")
-SEED = 1_000_000  # the demo's clips are drawn from other seeds, and so are its signers
+SEED = 1_000_000  # differs from the seeds of the demo's signers and clips
 SIGNERS = 600
-STILLS_A_SIGNER = 60
+STILLS_PER_SIGNER = 60
 EPOCHS = 20
 BATCH_SIZE = 256
 LEARNING_RATE = 2e-3
 WARMUP_STEPS = 100
 
-# What a still is asked: in which cell of a grid each hand is, and the shape of both.
-CORNERS = np.array([(-2.4, -2.0), (2.4, 2.4)])  # of the grid, in the body's units
+# Targets of a still: the grid cell of each hand, and the shape of both.
+CORNERS = np.array([(-2.4, -2.0), (2.4, 2.4)])  # corners of the grid, in body units
 CELLS = np.array([8, 7])  # columns, rows
 SHAPES = ("flat", "fist")
 
-MODEL = ModelConfig(  # the backbone's sizes are those of configs/demo.py
+MODEL = ModelConfig(  # the backbone has the sizes of configs/demo.py
     num_classes=2 * int(CELLS.prod()) + len(SHAPES),
     num_frames=1,
     input_resolution=64,
@@ -57,12 +57,12 @@ PREPROCESS = PreprocessConfig(
     randaugment_layers=2,
     randaugment_magnitude=5,
     crop_area=(0.6, 1.0),
-    flip_probability=0,  # would swap the hands; signers are right- and left-handed as it is
+    flip_probability=0,  # would swap the hands; signers of both handedness are drawn anyway
 )
 
 
 def draw_pose(rng: np.random.Generator) -> np.ndarray:
-    """A random place for each hand within an arm's reach, now and then at rest: `(2, 2)`."""
+    """Random positions of both hands within reach, each at rest with probability 0.2: `(2, 2)`."""
     radius, angle = rng.uniform(0.3, 2.3, 2), rng.uniform(-np.pi, np.pi, 2)
     hands = np.stack([1 + radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
     hands = np.clip(hands, (-0.3, -1.9), (2.3, 2.3))
@@ -70,7 +70,7 @@ def draw_pose(rng: np.random.Generator) -> np.ndarray:
 
 
 def hand_cells(hands: np.ndarray, side: int) -> np.ndarray:
-    """The grid cells of the hands at the picture's right and left, `(2,)`."""
+    """Grid cells of the hands at the right and at the left of the picture, `(2,)`."""
     right_then_left = (hands * [(side, 1), (-side, 1)])[::side]
     share = (right_then_left - CORNERS[0]) / (CORNERS[1] - CORNERS[0])
     column, row = np.clip(share * CELLS, 0, CELLS - 1).astype(int).T
@@ -78,11 +78,11 @@ def hand_cells(hands: np.ndarray, side: int) -> np.ndarray:
 
 
 def draw_stills(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Augmented stills of one signer, `(STILLS_A_SIGNER, R, R, 3)` uint8, and targets `(…, 3)`."""
+    """Augmented stills of one signer, `(n, R, R, 3)` uint8, and their targets, `(n, 3)`."""
     rng = np.random.default_rng((SEED, number))
     signer = Signer.draw(rng)
     images, targets = [], []
-    for index in range(STILLS_A_SIGNER):
+    for index in range(STILLS_PER_SIGNER):
         if index % 10 == 0:
             painter = Painter(signer, rng)
         hands, shape = draw_pose(rng), int(rng.integers(len(SHAPES)))
@@ -93,19 +93,19 @@ def draw_stills(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def loss_and_accuracy(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy summed over the three questions, and the share of right answers to each."""
+    """Cross-entropy summed over the three targets, and the accuracy of each."""
     cells = int(CELLS.prod())
-    answers = jnp.split(logits, [cells, 2 * cells], axis=-1)
+    heads = jnp.split(logits, [cells, 2 * cells], axis=-1)
     losses = [
-        optax.softmax_cross_entropy_with_integer_labels(answer, targets[:, index]).mean()
-        for index, answer in enumerate(answers)
+        optax.softmax_cross_entropy_with_integer_labels(head, targets[:, i]).mean()
+        for i, head in enumerate(heads)
     ]
-    right = [(answer.argmax(-1) == targets[:, i]).mean() for i, answer in enumerate(answers)]
-    return sum(losses), jnp.stack(right)
+    accuracies = [(head.argmax(-1) == targets[:, i]).mean() for i, head in enumerate(heads)]
+    return sum(losses), jnp.stack(accuracies)
 
 
 def batches(num_stills: int) -> Iterator[np.ndarray]:
-    """Indices of the stills of every step, shuffled anew each epoch."""
+    """Yield the indices of each step's stills, reshuffled every epoch."""
     rng = np.random.default_rng(SEED)
     for _ in range(EPOCHS):
         order = rng.permutation(num_stills)
@@ -113,14 +113,14 @@ def batches(num_stills: int) -> Iterator[np.ndarray]:
 
 
 def train(images: np.ndarray, targets: np.ndarray) -> DSTAdapter:
-    """Trains all but what DSTAdapter adds to CLIP: the adapters stay the identities they begin as.
+    """Train the weights that CLIP has; adapters keep their initial values, the identity.
 
     Args:
-        images: `(stills, R, R, 3)` uint8.
-        targets: `(stills, 3)`, the answers.
+        images: Stills, `(stills, R, R, 3)` uint8.
+        targets: Targets, `(stills, 3)` int.
 
     Returns:
-        The trained network, for clips of one frame.
+        Trained model for clips of one frame.
     """
     model = DSTAdapter(MODEL, rngs=nnx.Rngs(0))
     graphdef, *states = nnx.split(model, is_added, ...)
@@ -151,12 +151,12 @@ def train(images: np.ndarray, targets: np.ndarray) -> DSTAdapter:
 
 
 def is_added(path: tuple[Any, ...], _: object) -> bool:
-    """Whether a parameter is one that DSTAdapter adds to CLIP's image tower, the head aside."""
+    """Whether a parameter is one that DSTAdapter adds to CLIP's image tower, except the head."""
     return not {"t_adapter", "s_adapter", "temporal_embedding"}.isdisjoint(path)
 
 
 def main() -> None:
-    """Draws the stills, trains on them and writes `PATH`, as float16 to halve it."""
+    """Draw the stills, train on them and write `PATH` as float16."""
     with ThreadPoolExecutor() as pool:
         drawn = pool.map(draw_stills, range(SIGNERS))
         parts = list(tqdm(drawn, "drawing", SIGNERS, unit="signer", disable=None))

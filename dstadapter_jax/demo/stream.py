@@ -1,8 +1,8 @@
-"""The demo's signs in one long video: `python -m dstadapter_jax.demo.stream`, after the demo.
+"""Spot the demo's signs in a long video: `python -m dstadapter_jax.demo.stream`, after the demo.
 
-Films the demo's signers while they do nothing, puts the clips of the signers never seen in a row,
-with such gaps between, as one mp4 file, `stream.mp4`, with `stream.csv` of what it shows; finds out
-how to tell signs from gaps (`dstadapter_jax.calibrate`), and finds the signs in the video.
+Concatenates the test clips, with pauses between them, to `stream.mp4`, and writes the
+annotations to `stream.csv`. Calibrates sign spotting on the run (`dstadapter_jax.calibrate`), spots
+the signs in the video, and prints the detection counts.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.video.reader import iter_frames
-from dstadapter_jax.demo.figure import Painter, Signer
+from dstadapter_jax.demo.signer import Painter, Signer
 from dstadapter_jax.demo.signs import FPS, REST, SPLITS, write_mp4
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.spotting.calibration import calibrate_run, summary
@@ -28,11 +28,11 @@ from dstadapter_jax.spotting.synthetic import GAP_SECONDS, Annotation
 
 logger = logging.getLogger("dstadapter_jax.demo.stream")  # __name__ is "__main__" here
 
-BACKGROUND_CLIPS, BACKGROUND_FRAMES = 6, 75  # of each signer; frames of a take
+BACKGROUND_CLIPS, BACKGROUND_FRAMES = 6, 75  # clips per signer, frames per clip
 
 
 def film_background(folder: pathlib.Path, seed: int) -> None:
-    """Renders every signer standing still, `FOLDER/SIGNER/TAKE.mp4`."""
+    """Render background footage of every signer standing still, `FOLDER/SIGNER/TAKE.mp4`."""
     for number in range(len(SPLITS)):
         signer = Signer.draw(np.random.default_rng((seed, number)))
         (folder / f"signer{number}").mkdir(parents=True, exist_ok=True)
@@ -48,36 +48,36 @@ def _standing(signer: Signer, frames: int, rng: np.random.Generator) -> np.ndarr
 
 
 def compose_video(workdir: pathlib.Path, seed: int) -> list[tuple[str, float, float]]:
-    """Writes all test clips in a row, in an order drawn from the seed, with gaps before each.
+    """Concatenate all test clips in random order, with a gap before each, to `stream.mp4`.
 
     Returns:
-        Label, start and end in seconds of what `WORKDIR/stream.mp4` shows.
+        Label, start and end in seconds of each sign in the video.
     """
     recordings = workdir / "recordings"
     with (recordings / "recordings.csv").open(newline="", encoding="utf-8") as file:
         clips = [row for row in csv.DictReader(file) if row["split"] == "test"]
     rng = np.random.default_rng((seed, len(SPLITS)))
     frames: list[np.ndarray] = []
-    shown = []
+    annotations = []
     for place in rng.permutation(len(clips)):
         clip = clips[place]
         signer = Signer.draw(np.random.default_rng((seed, int(clip["signer"][len("signer") :]))))
         frames += list(_standing(signer, round(rng.uniform(*GAP_SECONDS) * FPS), rng))
         start = len(frames)
         frames += list(iter_frames(recordings / clip["path"]))
-        shown.append((clip["label"], start / FPS, (len(frames) - 1) / FPS))
+        annotations.append((clip["label"], start / FPS, (len(frames) - 1) / FPS))
     write_mp4(workdir / "stream.mp4", np.stack(frames))
-    return shown
+    return annotations
 
 
-def write_shown(path: pathlib.Path, shown: list[tuple[str, float, float]]) -> None:
-    """Writes what the video shows as a CSV file."""
+def write_annotations(path: pathlib.Path, annotations: list[tuple[str, float, float]]) -> None:
+    """Write the annotations as a CSV file."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("label", "start", "end"), *shown])
+        csv.writer(file).writerows([("label", "start", "end"), *annotations])
 
 
 def main(argv: list[str]) -> int:
-    """The command; see the module's docstring."""
+    """Run the command with these arguments and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m dstadapter_jax.demo.stream", description=__doc__
     )
@@ -88,15 +88,15 @@ def main(argv: list[str]) -> int:
     seed = recognizer.config["seed"]
     logger.info("rendering background footage and concatenating all test clips")
     film_background(args.workdir / "background", seed)
-    shown = compose_video(args.workdir, seed)
-    write_shown(args.workdir / "stream.csv", shown)
+    annotations = compose_video(args.workdir, seed)
+    write_annotations(args.workdir / "stream.csv", annotations)
     settings = calibrate_run(run, background=args.workdir / "background")
     print(json.dumps(summary(settings, run)))
     frames = read_video(str(video))
     found = list(spot_signs(recognizer, settings, frames, str(video), live=False))
     names = recognizer.label_names
     result = count_detections(
-        found, [Annotation(names.index(label), *times) for label, *times in shown]
+        found, [Annotation(names.index(label), *times) for label, *times in annotations]
     )
     print(json.dumps({"video": str(video), **result._asdict()}))
     return 0

@@ -1,4 +1,4 @@
-"""The page's server as a process, and a visitor of it without a browser."""
+"""The page's server in a process, and an HTTP client that visits it."""
 
 import contextlib
 import dataclasses
@@ -22,13 +22,13 @@ HOSTILE = ('<img src=x onerror="document.title=1">', "{{value}}${document.title=
 
 @dataclasses.dataclass
 class AppServer:
-    """A server.
+    """A running server.
 
     Attributes:
-        url: With a slash at the end.
-        process: Its own.
-        folder: Its temporary one.
-        client: A visitor's.
+        url: URL of the page, ending with a slash.
+        process: Server process.
+        folder: Temporary folder of the server.
+        client: HTTP client.
     """
 
     url: str
@@ -37,15 +37,15 @@ class AppServer:
     client: httpx.Client
 
     def left(self) -> list[pathlib.Path]:
-        """Files in its temporary folder."""
+        """Files in the temporary folder."""
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
     def upload(self, content: bytes, name: str = "clip.mp4") -> httpx.Response:
-        """Uploads a file, under this very name."""
+        """Upload a file under this name."""
         return self.client.post(f"{self.url}gradio_api/upload", files={"files": (name, content)})
 
     def ask(self, path: str | None, language: str = "one") -> dict[str, Any]:
-        """Asks about an upload; what the server says when it is done."""
+        """Submit an upload and return the server's final event."""
         file = path and {"path": path, "meta": {"_type": "gradio.FileData"}}
         session = uuid.uuid4().hex
         request = {"data": [file, language], "fn_index": 0, "session_hash": session}
@@ -59,13 +59,13 @@ class AppServer:
         raise AssertionError("no answer")
 
     def answer(self, content: bytes, name: str = "clip.mp4", language: str = "one") -> str:
-        """The HTML that an upload is answered by."""
+        """Upload a file, submit it, and return the HTML of the answer."""
         (path,) = self.upload(content, name).raise_for_status().json()
         return self.ask(path, language)["output"]["data"][0]
 
 
 def write_adapters(folder: pathlib.Path) -> list[str]:
-    """Arguments with two languages, one of whose labels are scripts."""
+    """Write adapter files of two languages, one with hostile labels; return the arguments."""
     tower = write_tower(folder / "tower.safetensors", SIZES)
     for seed, name in enumerate(("one", "two")):
         adapter, weights = draw_adapter(tower, 3, seed)
@@ -78,7 +78,7 @@ def write_adapters(folder: pathlib.Path) -> list[str]:
 
 @contextlib.contextmanager
 def serving(folder: pathlib.Path, *arguments: str) -> Iterator[AppServer]:
-    """A server with its temporary files in a folder; ends it."""
+    """Run a server with its temporary files in a folder."""
     command = [sys.executable, "-m", "dstadapter_jax.app", "--port=0", *arguments]
     with (
         (folder / "log").open("w") as log,

@@ -1,4 +1,4 @@
-"""Five hundred uploads as nobody should send them, drawn from a seed."""
+"""Five hundred malformed and hostile uploads, drawn from a seed."""
 
 import gzip
 import io
@@ -40,7 +40,7 @@ NAMES = [
 
 
 def odd_uploads(folder: pathlib.Path, count: int = 500) -> list[tuple[str, bytes]]:
-    """Names and contents; a folder to encode in."""
+    """Return names and contents of uploads; `folder` is for temporary files."""
     rng = np.random.default_rng(0)
     good = _good(folder)
     uploads = [("clip.mp4", content) for content in _kinds(folder, good["mp4"])]
@@ -72,7 +72,7 @@ def _truncated(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def _scrambled(rng: np.random.Generator, content: bytes) -> bytes:
-    """Some bytes changed, anywhere or where the sizes and times are told."""
+    """Change some bytes, anywhere or in the header, which holds sizes and times."""
     changed = bytearray(content)
     end = len(changed) if rng.random() < 0.5 else min(600, len(changed))
     for place in rng.integers(0, end, rng.integers(1, 40)):
@@ -150,7 +150,7 @@ def _sounds(folder: pathlib.Path) -> Iterator[bytes]:
 
 
 def _encoded(folder: pathlib.Path) -> Iterator[bytes]:
-    """Whole videos of odd lengths and sizes."""
+    """Valid videos of extreme lengths and sizes."""
     small, path = barcoded_frames(2, 32, 48), folder / "odd.mp4"
     for frames, options in (
         (small[:1], {}),
@@ -166,7 +166,7 @@ def _encoded(folder: pathlib.Path) -> Iterator[bytes]:
 
 
 def _patched(mp4: bytes) -> Iterator[bytes]:
-    """Headers that claim what isn't so: ten hours, frames of 65535x65535, 4 billion frames."""
+    """Headers with false claims: ten hours, frames of 65535x65535, 4 billion frames."""
     for box, offset, value in (
         (b"mvhd", 20, struct.pack(">I", 36_000_000)),
         (b"mdhd", 20, struct.pack(">I", 2**32 - 1)),

@@ -1,4 +1,4 @@
-"""Where uploads lie for the time being, and how they go."""
+"""Temporary folder of uploads, and their deletion."""
 
 import contextlib
 import os
@@ -8,14 +8,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-KEPT_SECONDS = 600  # an upload that nobody asks about
+MAX_AGE_SECONDS = 600  # of an upload that is never submitted
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[pathlib.Path]:
-    """A folder for all that Gradio writes, gone afterwards with whatever is in it.
+    """Folder for all files that Gradio writes, deleted on exit.
 
-    To be entered before Gradio is imported, which makes folders at once.
+    Must be entered before Gradio is imported, since its import creates folders.
     """
     with tempfile.TemporaryDirectory(prefix="dstadapter_jax_app_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = folder
@@ -26,19 +26,22 @@ def temporary_folder() -> Iterator[pathlib.Path]:
 
 
 def check_upload(folder: pathlib.Path, path: str) -> bool:
-    """Whether there is such an upload, each of which lies in a subfolder of its own."""
+    """Whether the path is an uploaded file, which lies in a subfolder of its own."""
     upload = pathlib.Path(path)
     return upload.is_file() and upload.resolve().parent.parent == folder
 
 
 def delete_upload(folder: pathlib.Path, path: str) -> None:
-    """Deletes an upload and its subfolder."""
+    """Delete an upload and its subfolder."""
     if check_upload(folder, path):
         shutil.rmtree(pathlib.Path(path).parent, ignore_errors=True)
 
 
 def sweep(folder: pathlib.Path, seconds: float) -> None:
-    """Deletes what has lain there for so long, broken-off uploads included."""
+    """Delete files and subfolders older than `seconds`.
+
+    Unlike Gradio's `delete_cache`, this includes the temporary files of aborted uploads.
+    """
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.lstat().st_mtime < seconds:
@@ -50,7 +53,7 @@ def sweep(folder: pathlib.Path, seconds: float) -> None:
 
 
 def folder_size(folder: pathlib.Path) -> int:
-    """Bytes of all files in it, which may be deleted meanwhile."""
+    """Total size in bytes of the files in a folder, some of which may vanish meanwhile."""
     total = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):

@@ -1,8 +1,8 @@
-"""Draws the demo's signers: a figure with head, torso, arms and hands, in a room of its own.
+"""The demo's signers: a drawn figure with head, torso, arms and hands in front of a room.
 
-Positions of the body are in units of half a shoulder width, from between the shoulders: x grows
-towards the dominant hand's side, y downwards. A horizontal flip therefore is a left-handed signer,
-never another sign.
+Positions are in body units: half a shoulder width, measured from between the shoulders, x towards
+the dominant hand's side and y downwards. A horizontal flip is therefore a left-handed signer, never
+another sign.
 """
 
 import dataclasses
@@ -20,21 +20,23 @@ Color = tuple[int, int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Signer:
-    """How one person and their room look, and how fast they sign."""
+    """Appearance of one person and their room, and distribution of their signing speed."""
 
     skin: Color
     shirt: Color
     hair: Color
-    walls: tuple[Color, Color]  # the background's colors at the top and at the bottom
-    furniture: tuple[tuple[float, float, float, float], ...]  # x, y, width, height as shares
-    unit: float  # half the shoulders' width, as a share of the frame
+    walls: tuple[Color, Color]  # background colors at the top and at the bottom
+    furniture: tuple[
+        tuple[float, float, float, float], ...
+    ]  # x, y, width, height as shares of the frame
+    unit: float  # half the shoulder width as a share of the frame
     girth: float  # thickness of limbs and hands, in units
-    side: int  # 1 or -1: where in the picture the dominant hand is
-    pace: tuple[float, float, float]  # probabilities of LENGTHS
+    side: int  # 1 or -1: dominant hand at the right or left of the picture
+    pace: tuple[float, float, float]  # probabilities of `signs.LENGTHS`
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """Draws a signer; skin is lit well enough to stand out from shirt and room."""
+        """Draw a random signer; the skin stands out from shirt and room."""
         tone = rng.uniform(0, 1)
         return cls(
             skin=_mix((246, 207, 180), (150, 98, 66), tone),
@@ -66,7 +68,7 @@ def _hue(rng: np.random.Generator, saturation: Point, value: Point) -> Color:
 
 
 class Painter:
-    """Draws one signer, frame by frame, at twice the size for smooth edges."""
+    """Draws one signer, frame by frame, at twice the output size for smooth edges."""
 
     def __init__(self, signer: Signer, rng: np.random.Generator):
         self.signer = signer
@@ -74,11 +76,11 @@ class Painter:
         self.unit = self.side * signer.unit * rng.uniform(0.95, 1.05)
         self.origin = self.side * rng.uniform((0.46, 0.44), (0.54, 0.52))
         self.room = self._room(light=rng.uniform(0.85, 1.1))
-        # A grain field twice as large as a frame; each frame shows another part of it.
+        # A noise field twice as large as a frame; each frame shows a random part of it.
         self.grain = rng.normal(0, rng.uniform(1, 6), (2 * SIZE, 2 * SIZE, 3)).astype(np.int16)
 
     def frame(self, hands: np.ndarray, shape: str, rng: np.random.Generator) -> np.ndarray:
-        """Draws a frame: `hands` `(2, 2)` as (hand, xy) -> `(SIZE, SIZE, 3)` uint8 RGB."""
+        """Draw a frame: `hands` `(2, 2)` as (hand, xy) -> `(SIZE, SIZE, 3)` uint8 RGB."""
         self.canvas = self.room.copy()
         self.sway = rng.normal(0, 0.02, 2)
         self._body()
@@ -126,7 +128,7 @@ class Painter:
     def _arm(self, hand: np.ndarray, side: int, shape: str) -> None:
         shoulder = np.array((0.92 * side, 0.12))
         reach = np.linalg.norm(hand - shoulder)
-        # The elbow bends out of the picture's plane; what is left of the bend hangs outwards.
+        # The elbow bends out of the picture's plane; its projection points outwards.
         bend = np.sqrt(np.maximum(0, 1.2**2 - (reach / 2) ** 2))
         elbow = (shoulder + hand) / 2 + bend * np.array((0.55 * side, 0.5))
         girth = self.signer.girth

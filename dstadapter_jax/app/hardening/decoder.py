@@ -1,7 +1,8 @@
-"""Decodes uploads in a process of its own, which may be slow, greedy or crash without harm.
+"""Decoding of uploads in a separate process with limits of time and memory.
 
-`python -m dstadapter_jax.app.decoder` is that process. It answers a line of JSON on stdin by a line
-of JSON on stdout, `{"error": …}` or `{"bytes": n}` and an npz file of n bytes, until stdin ends.
+A crash or a hang of the video decoder ends that process only. Protocol of the process, `python -m
+dstadapter_jax.app.hardening.decoder`: for each line of JSON on stdin it writes a line of JSON to
+stdout, either `{"error": …}` or `{"bytes": n}` followed by an npz file of n bytes.
 """
 
 import dataclasses
@@ -20,15 +21,15 @@ from dstadapter_jax.data.clips import Clip, ClipLimits, read_clip_file
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.data.video.reader import ClipError
 
-MEMORY = 3 * 2**30  # bytes; eight frames of 4096x4096 and a decoder's own sixteen take 1 GiB
+MAX_MEMORY = 3 * 2**30  # bytes; eight frames of 4096x4096 and the decoder's sixteen take 1 GiB
 
 
 class Decoder:
-    """Reads clips, one at a time, within limits of time and memory.
+    """Client of the decoding process; reads one clip at a time.
 
     Attributes:
-        limits: What a clip may claim to be.
-        seconds: After which a clip is given up.
+        limits: Limits on a clip's frames and duration.
+        seconds: Time limit per clip.
     """
 
     def __init__(self, limits: ClipLimits, seconds: float):
@@ -38,18 +39,18 @@ class Decoder:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dstadapter_jax.app.decoder"],
+            [sys.executable, "-m", "dstadapter_jax.app.hardening.decoder"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            process_group=0,  # Ctrl-C is for the server, which ends this one
+            process_group=0,  # Ctrl-C goes to the server, which ends this process
         )
-        self._receive()  # it says that it is ready: starting counts for no clip
+        self._receive()  # wait until it is ready: the start does not count for the first clip
 
     def read(self, video: str, cfg: PreprocessConfig, decoder: str) -> Clip:
-        """As `read_clip_file`.
+        """Read a clip like `read_clip_file`.
 
         Raises:
-            ClipError: It can't be read, or not within the limits.
+            ClipError: The clip can't be read within the limits.
         """
         request = {
             "video": video,
@@ -60,10 +61,10 @@ class Decoder:
         }
         with self._lock:
             expired = threading.Event()
-            timer = threading.Timer(self.seconds, self._give_up, [expired])
+            timer = threading.Timer(self.seconds, self._expire, [expired])
             timer.start()
             try:
-                answer, content = self._ask(request)
+                answer, content = self._request(request)
             except (OSError, EOFError) as error:
                 self._end()
                 self._start()
@@ -77,11 +78,11 @@ class Decoder:
         return Clip(**np.load(io.BytesIO(content), allow_pickle=False))
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         with self._lock:
             self._end()
 
-    def _give_up(self, expired: threading.Event) -> None:
+    def _expire(self, expired: threading.Event) -> None:
         expired.set()
         self._process.kill()
 
@@ -89,7 +90,7 @@ class Decoder:
         self._process.kill()
         self._process.communicate()
 
-    def _ask(self, request: dict) -> tuple[dict, bytes]:
+    def _request(self, request: dict) -> tuple[dict, bytes]:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
@@ -108,12 +109,12 @@ class Decoder:
 
 
 def main() -> None:
-    """The process; ends when the one that started it does."""
-    # Libraries that print must not break in on the answers.
+    """Answer requests until stdin ends."""
+    # Output that libraries print must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for kind, most in (("DATA", MEMORY), ("FSIZE", 0), ("CORE", 0)):
-        resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (most, most))
+    for kind, limit in (("DATA", MAX_MEMORY), ("FSIZE", 0), ("CORE", 0)):
+        resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (limit, limit))
     _send(answers, {})
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,0 +1,1 @@
+"""Protection of the server against hostile uploads: process isolation, request limits, cleanup."""
