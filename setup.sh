@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes .venv beside this file and installs the project's requirements into it: `sh setup.sh`, and
-# `sh setup.sh dev` with what the tests need. A bare Debian or Ubuntu lacks Python, or its module
-# venv: that is installed with apt. A second run only brings things up to date.
+# Creates .venv beside this file and installs the requirements: `sh setup.sh`, or `sh setup.sh dev`
+# with the packages for tests. On Debian and Ubuntu, a missing Python or venv module is installed
+# with apt. Run it again to update.
 set -eu
 cd "$(dirname "$0")"
 
@@ -13,7 +13,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "error: expected Python 3.11 or newer, found $("$python" --version 2>&1)." \
-        "Name a newer one: PYTHON=python3.12 sh setup.sh" >&2
+        "Choose a newer one: PYTHON=python3.12 sh setup.sh" >&2
     exit 1
 }
 [ -x .venv/bin/pip ] || "$python" -m venv .venv

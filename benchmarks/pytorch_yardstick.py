@@ -1,11 +1,11 @@
-"""The yardstick: DSTAdapter in plain PyTorch, written for this comparison alone.
+"""DSTAdapter in plain PyTorch, written for the comparison in `against_pytorch`.
 
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.against_pytorch --mode train --batch 1
 
-Shapes, freezing and arithmetic are the reference's, and the modules are those it takes from
-PyTorch: MultiheadAttention, Conv3d for patches and depthwise convolutions, LayerNorm, AdamW. It
-loads no weights; speed doesn't depend on them.
+Shapes, frozen parts, arithmetic and modules are those of the reference: MultiheadAttention, Conv3d
+for patches and depthwise convolutions, LayerNorm, AdamW. Weights are random; speed does not depend
+on them.
 """
 
 import torch
@@ -20,15 +20,15 @@ NUM_CLASSES = 226
 
 
 class QuickGELU(nn.Module):
-    """CLIP's activation."""
+    """Activation function of CLIP."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps any shape to itself."""
+        """Map any shape to itself."""
         return x * torch.sigmoid(1.702 * x)
 
 
 class Adapter(nn.Module):
-    """Bottleneck, depthwise convolution, channel gate; on patch tokens alone."""
+    """Bottleneck, depthwise convolution and channel gate on the patch tokens."""
 
     def __init__(self, width: int, kernel: tuple[int, int, int]):
         super().__init__()
@@ -44,7 +44,7 @@ class Adapter(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `n (b t) d` to the same shape."""
+        """Map `n (b t) d` to the same shape."""
         tokens, frames, width = x.shape
         side = int((tokens - 1) ** 0.5)
         patches = x[1:].permute(1, 0, 2)
@@ -57,7 +57,7 @@ class Adapter(nn.Module):
 
 
 class Block(nn.Module):
-    """CLIP's block with both adapters; all tokens, the last block's too, as the reference."""
+    """CLIP's block with both adapters; computes all tokens in every block, as the reference."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -70,7 +70,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `n (b t) d` to the same shape."""
+        """Map `n (b t) d` to the same shape."""
         x = self.t_adapter(x)
         y = self.ln_1(x)
         x = x + self.s_adapter(self.attn(y, y, y, need_weights=False)[0])
@@ -78,7 +78,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Clips `(b, 3, t, h, w)` to logits."""
+    """Classifier of clips."""
 
     def __init__(self, model: str):
         super().__init__()
@@ -93,7 +93,7 @@ class Network(nn.Module):
         self.dropout, self.head = nn.Dropout(0.5), nn.Linear(width, NUM_CLASSES)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Maps `(b, 3, t, h, w)` float32 to `(b, classes)`."""
+        """Map `(b, 3, t, h, w)` float32 to logits `(b, classes)`."""
         batch = clips.shape[0]
         x = clips.permute(0, 2, 1, 3, 4).flatten(0, 1)
         x = self.conv1(x).flatten(2).permute(0, 2, 1)
@@ -106,7 +106,7 @@ class Network(nn.Module):
 
 
 def freeze(network: Network, tune: str) -> None:
-    """Marks what is trained: `adapter` as the reference does, `head`, or `full`."""
+    """Set `requires_grad` of every parameter: `adapter` as in the reference, `head`, or `full`."""
     for name, parameter in network.named_parameters():
         trained = tune == "full" or name.startswith("head.")
         if tune == "adapter":

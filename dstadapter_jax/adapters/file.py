@@ -31,6 +31,9 @@ KEY = "dstadapter_jax.adapter"  # of the JSON document in the safetensors metada
 MAX_HEADER_BYTES = 16_000_000  # ViT-L/14 with a thousand labels has 0.1 MB
 DTYPES = {"float32": "F32", "float16": "F16"}  # storage dtypes and their safetensors names
 MAX_LISTED = 5
+# Adapter files that are shipped with this package, by name; written by `python -m
+# dstadapter_jax.demo` and `python -m dstadapter_jax.export adapter`, with seed 0.
+BUNDLED = {"demo": pathlib.Path(__file__).parents[1] / "demo/adapter.safetensors"}
 
 
 class AdapterError(UserError):
@@ -116,7 +119,7 @@ def read_adapter(source: str | pathlib.Path) -> tuple[Adapter, dict[str, np.ndar
     """Read an adapter file and check everything that can be checked without its backbone.
 
     Args:
-        source: Path, or `hf:OWNER/REPO/FILE`.
+        source: Path, `hf:OWNER/REPO/FILE`, or a key of `BUNDLED`.
 
     Returns:
         Metadata, and weights by reference name, float32.
@@ -127,7 +130,7 @@ def read_adapter(source: str | pathlib.Path) -> tuple[Adapter, dict[str, np.ndar
         WeightsError: The file can't be fetched.
         FileNotFoundError: There is no such file.
     """
-    path = resolve_source(source)
+    path = BUNDLED.get(str(source)) or resolve_source(source)
     try:
         with _open(path) as file:
             document = parse_adapter(file.metadata()[KEY])

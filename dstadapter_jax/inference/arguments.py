@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> Any
         "--adapter",
         metavar="[NAME=]FILE" if many else "FILE",
         action="append" if many else "store",
-        help="adapter file, or hf:OWNER/REPO/FILE" + "; repeatable" * many,
+        help="adapter file, hf:OWNER/REPO/FILE, or demo" + "; repeatable" * many,
     )
     parser.add_argument("--step", help="checkpoint of the run: best (default), last, or a number")
     parser.add_argument("--backbone", default="", help="backbone file, if it has moved")

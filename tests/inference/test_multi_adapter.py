@@ -52,6 +52,7 @@ def compilations(function) -> int:
     return len(seen)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_hundred_requests_in_turn_are_as_of_three_predictors_and_compile_nothing(
     tower, files, batch_size
@@ -84,6 +85,7 @@ def test_a_hundred_requests_in_turn_are_as_of_three_predictors_and_compile_nothi
             np.testing.assert_array_equal(found, expected[name][row], strict=True)
 
 
+@pytest.mark.exact
 def test_a_clip_at_a_time_it_gives_the_bits_of_a_recognizer(tower, files, plain):
     predictor = MultiAdapterRecognizer(files, str(tower))
     for name, recognizer in plain.items():

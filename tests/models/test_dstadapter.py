@@ -192,6 +192,7 @@ def random_clips(cfg, batch=2, seed=1):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+@pytest.mark.exact
 def test_blocks_and_adapters_equal_the_reference(golden, tiny):
     x = jax.jit(tiny.embed)(clips_of(golden))
     graphdef = nnx.graphdef(tiny.last_block)
@@ -212,6 +213,7 @@ def test_blocks_and_adapters_equal_the_reference(golden, tiny):
         x = outputs[""]
 
 
+@pytest.mark.exact
 def test_features_logits_and_loss_equal_the_reference(golden, tiny, tiny_gradients):
     clips, loss = clips_of(golden), tiny_gradients[0]
     features = golden["output/feature_nct"].mean(-1)
@@ -220,6 +222,7 @@ def test_features_logits_and_loss_equal_the_reference(golden, tiny, tiny_gradien
     np.testing.assert_allclose(loss, golden["output/loss"], rtol=0, atol=ATOL)
 
 
+@pytest.mark.exact
 def test_every_trainable_gradient_equals_the_reference(golden, tiny_gradients):
     gradients = tiny_gradients[1]
     expected = golden_part(golden, "grad/")
@@ -252,6 +255,7 @@ def test_other_shapes_equal_a_plain_numpy_forward(changes):
     assert np.abs(expected[0] - expected[1]).max() > 100 * ATOL
 
 
+@pytest.mark.exact
 def test_numpy_forward_equals_the_reference(golden, tiny):
     logits = numpy_logits(golden_part(golden, "state/"), clips_of(golden), tiny.cfg)
     np.testing.assert_allclose(logits, golden["output/logits"], rtol=0, atol=ATOL)

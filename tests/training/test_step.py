@@ -13,6 +13,7 @@ from dstadapter_jax.training.step import TrainState, make_train_step
 from tests.helpers.golden import GOLDEN, META, SIZES
 
 
+@pytest.mark.exact
 def test_ten_training_steps_equal_the_reference(golden_model):
     _, trainable, frozen = partition(golden_model, "adapter")
     before = jax.tree.map(np.array, frozen)
