@@ -1,34 +1,34 @@
-"""Evaluates a checkpoint: `python -m dstadapter_jax.evaluate --workdir DIR [--split test]`.
+"""Evaluate a checkpoint: `python -m dstadapter_jax.evaluate --workdir DIR [--split test]`.
 
-The last line on stdout is one JSON object, written to `DIR/eval_SPLIT.json` too; beside it go a
-page for people, `DIR/report_SPLIT.html`, the confusion matrix, `DIR/confusion_SPLIT.png`, and each
-clip's scores, `DIR/scores_SPLIT.npz`. An adapter file does in place of a run:
+The last line on stdout is one JSON object, also written to `DIR/eval_SPLIT.json`. Further files are
+the report `report_SPLIT.html`, the confusion matrix `confusion_SPLIT.png` and each clip's scores,
+`scores_SPLIT.npz`. For an adapter file instead of a run:
 `--adapter signs.safetensors --data_dir DATA --output DIR`.
 
-With `--compare RUN_A RUN_B` it compares two runs evaluated before, prints one JSON object, and
-writes a page on it, `RUN_B/comparison_SPLIT_with_A.html`.
+With `--compare RUN_A RUN_B` it compares two runs that were evaluated before, prints one JSON object
+and writes the page `RUN_B/comparison_SPLIT_with_A.html`.
 """
 
 import argparse
 import json
 import sys
+from typing import Any
 
 from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.cli.paths import expanded_path, make_output
-from dstadapter_jax.data.splits import SPLITS
-from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
-from dstadapter_jax.evaluation.run import compare, evaluate
-from dstadapter_jax.inference.arguments import add_arguments, load_recognizer, parse
 
 
 def main(argv: list[str]) -> int:
-    """The command; see the module's docstring."""
+    """Run the command with these arguments and return its exit status."""
+    from dstadapter_jax.evaluation.run import compare, evaluate
+    from dstadapter_jax.inference.arguments import load_recognizer, parse
+
     parser = _parser()
     args = parse(parser, argv)
     if args.compare:
-        of_a_run = ("step", "data_dir", "backbone", "views", "output")
-        if given := [name for name in of_a_run if getattr(args, name) != parser.get_default(name)]:
-            parser.error(f"--compare takes runs as they were evaluated: leave out --{given[0]}")
+        fixed = ("step", "data_dir", "backbone", "views", "output")
+        if given := [name for name in fixed if getattr(args, name) != parser.get_default(name)]:
+            parser.error(f"--compare uses existing evaluations: leave out --{given[0]}")
         run_a, run_b = args.compare
         print(json.dumps(compare(run_a, run_b, args.split)))
         return 0
@@ -42,9 +42,13 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from dstadapter_jax.data.splits import SPLITS
+    from dstadapter_jax.data.views import REFERENCE_VIEWS
+    from dstadapter_jax.inference.arguments import add_arguments
+
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.evaluate", description=__doc__)
-    either = add_arguments(parser)
-    either.add_argument(
+    group = add_arguments(parser)
+    group.add_argument(
         "--compare",
         nargs=2,
         type=expanded_path,
@@ -52,21 +56,23 @@ def _parser() -> argparse.ArgumentParser:
         help="two runs that were evaluated on the same clips",
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--data_dir", default="", help="where the dataset is, if it has moved")
+    parser.add_argument("--data_dir", default="", help="folder of the dataset, if it has moved")
     parser.add_argument(
-        "--output", type=expanded_path, metavar="DIR", help="for the results, if not the workdir"
+        "--output", type=expanded_path, metavar="DIR", help="folder of results; default the workdir"
     )
     parser.add_argument(
         "--views",
         type=_views,
         default=REFERENCE_VIEWS,
-        metavar="CROPSxCLIPS",
-        help="of each clip: 1 or 3 crops x clips along its time; 3x1, the reference's, unless told",
+        metavar="CROPSxSEGMENTS",
+        help="views per clip: 1 or 3 crops x temporal segments; default 3x1, as in the reference",
     )
     return parser
 
 
-def _views(text: str) -> Views:
+def _views(text: str) -> Any:
+    from dstadapter_jax.data.views import Views
+
     try:
         return Views.parse(text)
     except ValueError as error:

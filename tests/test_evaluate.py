@@ -21,7 +21,7 @@ def test_evaluate_prints_and_writes_one_object(run_dir, capsys):
 
 
 def test_evaluate_with_unwritable_output_raises_before_evaluating(run_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "evaluate", None)
+    monkeypatch.setattr("dstadapter_jax.evaluation.run.evaluate", None)
     (tmp_path / "file").touch()
     with raises(where="/file", found="File exists"):
         evaluate.main(["--workdir", str(run_dir), "--output", str(tmp_path / "file")])

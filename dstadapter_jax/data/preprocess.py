@@ -94,7 +94,7 @@ def preprocess(
     Raises:
         ValueError: the video or an argument can't be used; the message says why.
     """
-    num_clips = views.clips if mode == "test" else 1
+    num_clips = views.segments if mode == "test" else 1
     chosen = np.concatenate(
         [
             choose_frames(num_frames, cfg, mode, rng, clip=clip, num_clips=num_clips)

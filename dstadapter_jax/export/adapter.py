@@ -116,7 +116,7 @@ def _metrics(
     metrics = {}
     if validation is not None:
         in_training = {name.removeprefix("val_"): value for name, value in validation.items()}
-        metrics["validation"] = in_training | {"views": "1 crop x 1 clip"}
+        metrics["validation"] = in_training | {"views": "1 crop x 1 segment"}
     for split in SPLITS:
         path = workdir / f"eval_{split}.json"
         if not path.exists():

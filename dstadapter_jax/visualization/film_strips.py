@@ -32,9 +32,9 @@ class Strip:
     @classmethod
     def of(cls, example: Example, cfg: PreprocessConfig, decoder: str, views: Views) -> Self:
         """The middle crop of the middle one of the clips that were scored."""
-        middle, num_clips = views.clips // 2, views.clips
+        middle, num_clips = views.segments // 2, views.segments
         pixels, *_ = example_views(
-            example, cfg, decoder, "test", None, Views(crops=1, clips=num_clips)
+            example, cfg, decoder, "test", None, Views(crops=1, segments=num_clips)
         )
         indices = choose_frames(
             int(example["num_frames"]), cfg, "test", clip=middle, num_clips=num_clips

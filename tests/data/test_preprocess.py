@@ -393,8 +393,8 @@ def test_training_and_validation_have_one_view_whatever_a_test_has():
 
 def test_views_are_read_and_told_as_crops_by_clips():
     assert Views.parse("3x1") == REFERENCE_VIEWS == Views(3, 1)
-    assert str(Views.parse("3x1")) == "3 crops x 1 clip"
-    assert str(Views.parse("1x10")) == "1 crop x 10 clips"
+    assert str(Views.parse("3x1")) == "3 crops x 1 segment"
+    assert str(Views.parse("1x10")) == "1 crop x 10 segments"
 
 
 @pytest.mark.parametrize("text", ["", "3", "3x", "x1", "2x1", "3x0", "3x101", "0x1", "-1x1", "3X1"])

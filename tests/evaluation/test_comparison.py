@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dstadapter_jax import evaluate
+from dstadapter_jax.evaluation import run as evaluation
 from dstadapter_jax.evaluation.results import EvaluationResult, MissingClips
 from dstadapter_jax.evaluation.scores import Scores
 from tests.helpers.html_page import Page
@@ -21,7 +22,7 @@ A = [0, 0, 1, 1, 1, 1, 0, 2, 0, 2]  # what each takes the clips for
 B = [0, 0, 0, 0, 1, 0, 0, 2, 2, 2]
 
 
-def write_run(workdir, taken, order=range(10), views="3 crops x 1 clip", **changes):
+def write_run(workdir, taken, order=range(10), views="3 crops x 1 segment", **changes):
     workdir.mkdir()
     order = list(order)
     signers = np.array(["ann", "ben", "cem", "dan", "eve"])[np.arange(10) % 5]
@@ -93,10 +94,10 @@ def test_a_clear_difference_is_called_one(tmp_path, capsys):
 
 
 def test_other_views_are_told(tmp_path, runs):
-    other = write_run(tmp_path / "other", B, views="1 crop x 1 clip")
-    evaluate.compare(runs[0], other, "test")
+    other = write_run(tmp_path / "other", B, views="1 crop x 1 segment")
+    evaluation.compare(runs[0], other, "test")
     text = Page(other / "comparison_test_with_before.html").text
-    assert "The views differ: 3 crops x 1 clip of A, 1 crop x 1 clip of B." in text
+    assert "The views differ: 3 crops x 1 segment of A, 1 crop x 1 segment of B." in text
 
 
 @pytest.mark.parametrize(
@@ -121,12 +122,12 @@ def test_runs_on_other_clips_are_refused_and_the_clips_named(tmp_path, runs, cha
 def test_clips_that_no_list_names_count_as_wrong_of_both(tmp_path):
     lost = MissingClips(np.array([], str), np.array([], int), np.array([], str), num_unlisted=10)
     runs = [write_run(tmp_path / name, taken, missing=lost) for name, taken in (("a", A), ("b", B))]
-    told = evaluate.compare(*runs, "test")
+    told = evaluation.compare(*runs, "test")
     assert told["num_clips"] == 20
     assert (told["a"]["top1"], told["b"]["top1"]) == (6 / 20, 8 / 20)
     other = write_run(tmp_path / "other", B, missing=dataclasses.replace(lost, num_unlisted=9))
     with pytest.raises(ValueError, match="of 10 and of 9 clips more no list has the names"):
-        evaluate.compare(runs[0], other, "test")
+        evaluation.compare(runs[0], other, "test")
 
 
 def test_a_clip_of_another_sign_is_refused(tmp_path, runs):
@@ -135,15 +136,15 @@ def test_a_clip_of_another_sign_is_refused(tmp_path, runs):
     results.scores.labels[6] = 2
     results.save(other / "scores_test.npz")
     with pytest.raises(ValueError, match=r"clip6.mp4 is '<b>give</b>' there, 'take' here"):
-        evaluate.compare(runs[0], other, "test")
+        evaluation.compare(runs[0], other, "test")
 
 
 def test_runs_that_were_not_evaluated_are_told_of(runs, tmp_path):
     with pytest.raises(ValueError, match=r"none/scores_test.npz: expected scores of clips, found"):
-        evaluate.compare(runs[0], tmp_path / "none", "test")
+        evaluation.compare(runs[0], tmp_path / "none", "test")
     (runs[1] / "eval_test.json").write_text("[]")
     with pytest.raises(ValueError, match=r"after/eval_test.json: expected what .* writes, found"):
-        evaluate.compare(*runs, "test")
+        evaluation.compare(*runs, "test")
 
 
 def test_the_command_ends_with_a_message(runs):

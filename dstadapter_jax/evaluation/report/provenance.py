@@ -48,7 +48,7 @@ def network_facts(config: Mapping[str, Any], views: Views) -> dict[str, int]:
         "parameters": count_parameters(trained) + count_parameters(frozen),
         "trained_parameters": count_parameters(trained),
         "flops_per_view": of_view,
-        "flops_per_clip": of_view * views.crops * views.clips,
+        "flops_per_clip": of_view * views.crops * views.segments,
     }
 
 

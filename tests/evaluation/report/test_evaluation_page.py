@@ -18,6 +18,7 @@ from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.preprocess import choose_frames, make_views, preprocess, preprocess_config
 from dstadapter_jax.data.video.reader import probe, read_frames
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
+from dstadapter_jax.evaluation import run as evaluation
 from dstadapter_jax.evaluation.calibration import Calibration
 from dstadapter_jax.evaluation.confusions import confused_pairs, confusion_counts, typical_clip
 from dstadapter_jax.evaluation.report import charts
@@ -135,7 +136,7 @@ def test_evaluate_takes_the_views_it_is_told(run_dir, tmp_path, config, recordin
     arguments = ["--workdir", str(tmp_path / "run"), "--views", "1x2"]
     assert evaluate.main(arguments) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["views"] == "1 crop x 2 clips"
+    assert told["views"] == "1 crop x 2 segments"
     scores = results_of(tmp_path / "run").scores
     recognizer, cfg = Recognizer.load(run_dir), preprocess_config(config)
     dataset = open_dataset(config.data.name, config.data.dir)
@@ -150,7 +151,7 @@ def test_evaluate_takes_the_views_it_is_told(run_dir, tmp_path, config, recordin
         expected = recognizer.probabilities(np.stack(views)).mean(axis=0)
         np.testing.assert_allclose(scores.probabilities[place], expected, atol=1e-5)
     text = Page(tmp_path / "run/report_test.html").text
-    assert "1 crop x 2 clips of a video, the reference's is over 3 crops x 1 clip" in text
+    assert "1 crop x 2 segments of a video, the reference's is over 3 crops x 1 segment" in text
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_the_page_needs_nothing_else_and_shows_the_clips_real_pixels(
         Recognizer.load(run_dir),
         probabilities=lambda clips: np.tile([0.2, 0.7, 0.1], (len(clips), 1)),
     )
-    evaluate.evaluate(recognizer, tmp_path, "test", views=Views(3, 3))
+    evaluation.evaluate(recognizer, tmp_path, "test", views=Views(3, 3))
     page_of_run = Page(tmp_path / "report_test.html")
     page_of_run.check()
     assert {"Signers", "Most confused signs", "All signs", "Calibration", "Clips", "Run"} <= set(
@@ -274,7 +275,7 @@ def test_names_of_signs_signers_and_clips_are_never_markup(hostile_data, tmp_pat
         step=0,
         backbone=BackboneRef(),
     )
-    summary = evaluate.evaluate(recognizer, tmp_path, "test")
+    summary = evaluation.evaluate(recognizer, tmp_path, "test")
     assert summary["shared_signers"] == {"train": [HOSTILE[1]], "validation": [HOSTILE[1]]}
     found = Page(tmp_path / "report_test.html")
     found.check()
