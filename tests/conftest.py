@@ -4,6 +4,7 @@ import atexit
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -34,6 +35,12 @@ from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva
 
 SIGNERS, LABELS, TAKES = 5, 3, 3
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `linux` on other systems."""
+    if item.get_closest_marker("linux") and sys.platform != "linux":
+        pytest.skip("needs Linux")
 
 
 @pytest.fixture(scope="module")

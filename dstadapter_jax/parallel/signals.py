@@ -16,13 +16,15 @@ class Interrupted(Exception):
 
     Attributes:
         signum: Signal number.
+        step: Step after which the run stopped and saved its state; None if it has no steps.
         status: Exit status: 0 for SIGTERM, with which schedulers end a run that continues
             elsewhere; 130, by the shell's convention, for Ctrl-C.
     """
 
-    def __init__(self, signum: int, where: str = ""):
-        super().__init__(f"stopped by {signal.Signals(signum).name} {where}".rstrip())
-        self.signum = signum
+    def __init__(self, signum: int, step: int | None = None):
+        where = "" if step is None else f" after step {step}"
+        super().__init__(f"stopped by {signal.Signals(signum).name}{where}")
+        self.signum, self.step = signum, step
         self.status = 0 if signum == signal.SIGTERM else 128 + signum
 
 

@@ -54,7 +54,7 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
             _train(trainer, checkpoints, log, stop)
         except Interrupted as interrupted:
             trainer.save(checkpoints)
-            raise Interrupted(interrupted.signum, f"after step {trainer.step}") from None
+            raise Interrupted(interrupted.signum, trainer.step) from None
         checkpoints.wait()
         if is_primary():
             draw_curves(workdir / "curves.png", workdir / "metrics.jsonl")

@@ -14,11 +14,11 @@ def test_workdir_path_that_is_not_a_folder_raises(text):
 
 
 def test_expanded_path_of_unknown_home_raises(capsys):
-    with pytest.raises(ValueError, match=r"~nosuchuser/x: .*home directory"):
+    with raises(PathError, where="~nosuchuser/x"):
         expanded_path("~nosuchuser/x")
     with pytest.raises(SystemExit, match="2"):
         evaluate.main(["--workdir", "~nosuchuser/x"])
-    assert "~nosuchuser/x: Could not determine home directory" in capsys.readouterr().err
+    assert "~nosuchuser/x: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("output", ["file", "file/folder", "/proc/results", "/proc/self"])

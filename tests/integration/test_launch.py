@@ -14,6 +14,7 @@ import pytest
 from tests.helpers.processes import ROOT, launch, run_python
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_launch_on_a_terminal_shows_progress_and_stops_on_a_signal(
     config_file, tmp_path, signum, status
@@ -75,6 +76,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.linux
 def test_launch_on_a_full_disk_keeps_the_old_checkpoint_and_resumes(config_file, tmp_path):
     # A file system of 1.5 MB, too small for the third checkpoint, in a mount namespace of its own.
     small = tmp_path / "small"

@@ -15,7 +15,7 @@ from dstadapter_jax.data.preprocess import PreprocessConfig
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc"),
+    pytest.mark.linux,
 ]
 # A view is 300 kB, decoded frames 74 kB, a record about 15 kB.
 CFG = PreprocessConfig(resolution=112)

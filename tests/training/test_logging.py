@@ -1,7 +1,6 @@
 """The metrics log, TensorBoard's event files, and Weights & Biases."""
 
 import json
-import pathlib
 import shutil
 import sys
 
@@ -128,7 +127,7 @@ def test_weights_and_biases_receives_the_rows_of_the_log(config, tmp_path, monke
             assert text.encode() in content
 
 
-@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.linux
 def test_run_log_on_full_disk_raises(config, tmp_path):
     with RunLog(tmp_path, config, step=0, validation_pending=False) as log:
         (tmp_path / "metrics.jsonl").unlink()

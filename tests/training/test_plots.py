@@ -1,13 +1,11 @@
 """Training curves as a picture."""
 
-import pathlib
-
 import pytest
 
 from dstadapter_jax.training.plots import draw_curves
 
 
-@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.linux
 def test_draw_curves_on_full_disk_raises_and_keeps_the_old_picture(tmp_path):
     (tmp_path / "curves.png.tmp").symlink_to("/dev/full")
     (tmp_path / "curves.png").touch()

@@ -9,7 +9,7 @@ from dstadapter_jax.training.workdir import lock_workdir
 from tests.helpers.errors import raises
 
 
-@pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
+@pytest.mark.linux
 def test_lock_workdir_in_unwritable_place_raises(config):
     with raises(where="--workdir /proc/run"):
         train_and_evaluate(config, pathlib.Path("/proc/run"))
