@@ -1,9 +1,9 @@
-"""Recognizes the sign in a video by JAX; nothing of dstadapter_jax is needed.
+"""Recognize the sign in a video with JAX, without dstadapter_jax.
 
     pip install jax flatbuffers av opencv-python-headless
     python consume_stablehlo.py signs.stablehlo clip.mp4
 
-Beside signs.stablehlo lies signs.stablehlo.json.
+The manifest signs.stablehlo.json must be beside signs.stablehlo.
 """
 
 import json
@@ -17,16 +17,16 @@ from jax import export
 
 program, video = sys.argv[1:]
 with open(f"{program}.json", encoding="utf-8") as file:
-    contract = json.load(file)
-num_frames = contract["preprocessing"]["num_frames"]
-side = contract["preprocessing"]["resolution"]
+    manifest = json.load(file)
+num_frames = manifest["preprocessing"]["num_frames"]
+side = manifest["preprocessing"]["resolution"]
 
-# One frame of each of equally long segments.
+# Choose one frame from each of num_frames equal segments.
 with av.open(video) as container:
     segment = (sum(1 for _ in container.decode(video=0)) - 1) / num_frames
 chosen = np.round(segment * np.arange(num_frames)).astype(int) + int(segment / 2)
 
-# Upright, in RGB, the short side resized.
+# Rotate upright, convert to RGB and resize the short side.
 frames = {}
 with av.open(video) as container:
     for index, frame in enumerate(container.decode(video=0)):
@@ -38,7 +38,7 @@ with av.open(video) as container:
             frames[index] = cv2.resize(pixels, (width, height))
 clip = np.stack([frames[index] for index in chosen])
 
-# Squares at the start, the end and the middle of the long side.
+# Crop squares at the start, the end and the middle of the long side.
 y, x = ((n - side) // 2 for n in clip.shape[1:3])
 views = np.stack([clip[:, k * y : k * y + side, k * x : k * x + side] for k in (0, 2, 1)])
 
@@ -46,4 +46,4 @@ with open(program, "rb") as file:
     recognize = jax.jit(export.deserialize(bytearray(file.read())).call)
 probabilities = np.asarray(recognize(views)).mean(axis=0)
 for label in np.argsort(-probabilities)[:5]:
-    print(f"{probabilities[label]:.6f}  {contract['labels'][label]}")
+    print(f"{probabilities[label]:.6f}  {manifest['labels'][label]}")

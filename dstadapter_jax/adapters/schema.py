@@ -39,7 +39,7 @@ Count = Annotated[int, Meta(ge=0)]
 Split = Literal["train", "validation", "test"]
 
 
-class _Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of all documents and their parts."""
 
 
@@ -56,17 +56,17 @@ def _part_of(cls: type, without: tuple[str, ...] = ()) -> type:
         for field in dataclasses.fields(cls)
         if field.name not in without
     ]
-    return msgspec.defstruct(cls.__name__, fields, bases=(_Document,), kw_only=True)
+    return msgspec.defstruct(cls.__name__, fields, bases=(Document,), kw_only=True)
 
 
-class DataConfig(_Document):
+class DataConfig(Document):
     """Part of `config.data`."""
 
     name: Line
     decoder: Literal["pyav", "decord"]
 
 
-class RunConfig(_Document):
+class RunConfig(Document):
     """The fields of a run's config that a recognizer needs."""
 
     model: _part_of(ModelConfig)  # type: ignore[valid-type]
@@ -76,7 +76,7 @@ class RunConfig(_Document):
     data: DataConfig
 
 
-class Backbone(_Document):
+class Backbone(Document):
     """Identity of the backbone."""
 
     source: Line
@@ -84,7 +84,7 @@ class Backbone(_Document):
     sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
-class DetectionCounts(_Document):
+class DetectionCounts(Document):
     """Result of sign spotting on a stream."""
 
     num_signs: Count
@@ -92,7 +92,7 @@ class DetectionCounts(_Document):
     false_positives: Count
 
 
-class SpottingSettings(_Document):
+class SpottingSettings(Document):
     """Settings of sign spotting, found by calibration.
 
     Attributes:
@@ -110,7 +110,7 @@ class SpottingSettings(_Document):
     format_version: Literal[1] = 1
 
 
-class AdapterDocument(_Document):
+class AdapterDocument(Document):
     """Metadata of an adapter file; `adapters.file.Adapter` describes the fields."""
 
     format_version: Literal[1]

@@ -1,1 +1,1 @@
-"""Takes a trained recognizer elsewhere: `python -m dstadapter_jax.export`."""
+"""Export of a trained recognizer as an adapter file or as a standalone program."""

@@ -1,30 +1,27 @@
-"""Takes a trained recognizer elsewhere: `python -m dstadapter_jax.export KIND …`.
+"""Export a trained recognizer: `python -m dstadapter_jax.export KIND …`.
 
-adapter    what was trained, in one small file for `--adapter`, with a model card
-push       that file and its card to the Hugging Face hub
+adapter    trained weights in one small file for `--adapter`, with a model card
+push       upload of an adapter file and its card to the Hugging Face Hub
 stablehlo  a program for JAX, PJRT and IREE, on CPUs, GPUs and TPUs
-onnx       a program for ONNX Runtime and its kin, on servers, phones and in browsers
+onnx       a program for ONNX Runtime and similar, on servers, phones and in browsers
 """
 
 import argparse
 import sys
 
 from dstadapter_jax.cli.main import run_cli
-from dstadapter_jax.export import adapter
-from dstadapter_jax.export import hub as push
-from dstadapter_jax.export import onnx as onnx_program
-from dstadapter_jax.export import stablehlo as stablehlo_program
+from dstadapter_jax.export import adapter, hub, onnx, stablehlo
 
 KINDS = {
     "adapter": adapter.main,
-    "push": push.main,
-    "stablehlo": stablehlo_program.main,
-    "onnx": onnx_program.main,
+    "push": hub.main,
+    "stablehlo": stablehlo.main,
+    "onnx": onnx.main,
 }
 
 
 def main(argv: list[str]) -> int:
-    """The command; see the module's docstring."""
+    """Run a subcommand with these arguments and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m dstadapter_jax.export",
         description=__doc__,

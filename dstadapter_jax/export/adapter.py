@@ -1,7 +1,7 @@
-"""What a run has trained as one file: `python -m dstadapter_jax.export adapter --workdir DIR …`.
+"""Export a run as an adapter file: `python -m dstadapter_jax.export adapter --workdir DIR -o FILE`.
 
-Writes the adapter file, and a model card beside it, `signs.md` for `signs.safetensors`, to read, to
-edit and to publish. The last line on stdout is one JSON object.
+Writes the adapter file and a model card beside it, `signs.md` for `signs.safetensors`, to edit and
+to publish. The last line on stdout is one JSON object.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from dstadapter_jax.adapters.schema import SHAREABLE, portable
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.splits import SPLITS
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.export.model_card import model_card
 from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.models.config import ModelConfig
@@ -38,20 +39,20 @@ logger = logging.getLogger(__name__)
 METRICS = ("top1", "top5", "mean_class_accuracy", "num_clips", "views")  # of eval_SPLIT.json
 
 
-def collect(
+def adapter_from_run(
     workdir: pathlib.Path, selector: str = "best", license: str = "", language: str = ""
 ) -> tuple[Adapter, dict[str, np.ndarray]]:
-    """What an adapter file of a run's checkpoint says and holds; the backbone isn't needed.
+    """Metadata and weights of a checkpoint for an adapter file; the backbone is not needed.
 
     Args:
-        workdir: The run's.
-        selector: `best` by validation top-1, `last`, or a step.
-        license: Of the weights.
-        language: Of the signs.
+        workdir: Workdir of the run.
+        selector: `best` by validation top-1, `last`, or a step number.
+        license: License of the weights.
+        language: Code of the sign language.
 
     Raises:
-        CheckpointError: No such checkpoint.
-        ValueError: The run's weights are no adapter's.
+        CheckpointError: There is no such checkpoint.
+        UserError: The run trained its whole backbone, or has a random one.
     """
     with Checkpointer(workdir, read_only=True) as checkpoints:
         step = checkpoints.find_step(selector)
@@ -59,12 +60,13 @@ def collect(
         _check_shareable(workdir, metadata)
         config = metadata["config"]
         cfg = ModelConfig(**config["model"])
-        trained = checkpoints.restore_trainable(step, _shapes(cfg, config["tune"]))
+        trained = checkpoints.restore_trainable(step, _target(cfg, config["tune"]))
         validation = checkpoints.metrics(step)
+    backbone = BackboneRef(**metadata["backbone"])
     adapter = Adapter(
         label_names=tuple(metadata["label_names"]),
         config=_config(config),
-        backbone=_portable(BackboneRef(**metadata["backbone"])),
+        backbone=BackboneRef(portable(backbone.source), backbone.revision, backbone.sha256),
         step=step,
         metrics=_metrics(workdir, step, validation),
         training=_training(metadata),
@@ -79,40 +81,40 @@ def collect(
 def _check_shareable(workdir: pathlib.Path, metadata: dict[str, Any]) -> None:
     tune = metadata["config"]["tune"]
     if tune not in SHAREABLE:
-        raise ValueError(
-            f"{workdir}: tune={tune} has trained the whole tower, and an adapter file holds what"
-            f" belongs to a frozen one. Expected a run with tune={' or '.join(SHAREABLE)}."
+        raise UserError(
+            f"{workdir}: config.tune",
+            expected=f"{' or '.join(SHAREABLE)}: an adapter file holds no backbone",
+            found=tune,
         )
     if not metadata["backbone"]["source"]:
-        raise ValueError(
-            f"{workdir}: this run's backbone was drawn at random, and nobody else has it. Expected"
-            " a run with config.pretrained."
+        raise UserError(
+            f"{workdir}: config.pretrained",
+            expected="the backbone that the run was trained on",
+            found="a randomly initialized one, which nobody else has",
+            advice="Train with config.pretrained.",
         )
 
 
-def _shapes(cfg: ModelConfig, tune: str) -> dict:
+def _target(cfg: ModelConfig, tune: str) -> dict:
+    """Shapes and shardings of the trainable weights."""
     model = nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0)))
-    everywhere = replicated(make_mesh())
+    sharding = replicated(make_mesh())
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         partition(model, tune)[1],
     )
 
 
 def _config(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields that a recognizer needs, and none that tells of the machine it was trained on."""
+    """The fields that a recognizer needs, without paths of the machine."""
     kept = {name: config[name] for name in ("model", "preprocess", "tune", "resize_positions")}
     return kept | {"data": {name: config["data"][name] for name in ("name", "decoder")}}
-
-
-def _portable(backbone: BackboneRef) -> BackboneRef:
-    return BackboneRef(portable(backbone.source), backbone.revision, backbone.sha256)
 
 
 def _metrics(
     workdir: pathlib.Path, step: int, validation: dict[str, float] | None
 ) -> dict[str, dict[str, Any]]:
-    """By split, what `evaluate` wrote of this checkpoint; else of validation what training saw."""
+    """Metrics of a checkpoint by split: from `eval_SPLIT.json`, or of validation in training."""
     metrics = {}
     if validation is not None:
         in_training = {name.removeprefix("val_"): value for name, value in validation.items()}
@@ -123,7 +125,9 @@ def _metrics(
             continue
         results = json.loads(path.read_text())
         if results["step"] != step:
-            logger.warning("%s is of step %d, not of %d: left out", path, results["step"], step)
+            logger.warning(
+                "%s: ignored, since it is for step %d and not for %d", path, results["step"], step
+            )
             continue
         metrics[split] = {name: results[name] for name in METRICS if name in results}
     return metrics
@@ -135,7 +139,7 @@ def _spotting(workdir: pathlib.Path, step: int, width: int) -> dict[str, Any] | 
         return None
     try:
         return msgspec.to_builtins(load_settings(workdir, step, width))
-    except ValueError as error:
+    except UserError as error:
         logger.warning("%s Not exported.", error)
         return None
 
@@ -156,7 +160,7 @@ def _adapter_path(text: str) -> pathlib.Path:
     path = expanded_path(text)
     if path.suffix != ".safetensors" or not path.parent.is_dir():
         raise argparse.ArgumentTypeError(
-            f"expected NAME.safetensors in a folder that exists, found {text!r}"
+            f"expected NAME.safetensors in an existing folder, found {text!r}"
         )
     return path
 
@@ -170,18 +174,20 @@ def _language(text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see the module's docstring."""
+    """Run the subcommand with these arguments and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m dstadapter_jax.export adapter", description=__doc__
     )
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="of a run")
+    parser.add_argument("--workdir", type=expanded_path, required=True, help="workdir of a run")
     parser.add_argument("-o", "--output", type=_adapter_path, required=True, metavar="FILE")
     parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float16: half the size")
-    parser.add_argument("--license", default="", help="of the weights, such as cc-by-4.0")
-    parser.add_argument("--language", type=_language, default="", help="ISO 639 code of the signs'")
+    parser.add_argument("--license", default="", help="license of the weights, such as cc-by-4.0")
+    parser.add_argument(
+        "--language", type=_language, default="", help="ISO 639 code of the sign language"
+    )
     args = parser.parse_args(argv)
-    adapter, weights = collect(args.workdir, args.step, args.license, args.language)
+    adapter, weights = adapter_from_run(args.workdir, args.step, args.license, args.language)
     card = args.output.with_suffix(".md")
     write_adapter(args.output, adapter, weights, args.dtype)
     atomic_write(card, model_card(adapter, args.output.name))

@@ -1,8 +1,8 @@
-"""Publishes an adapter file: `python -m dstadapter_jax.export push signs.safetensors OWNER/REPO`.
+"""Publish an adapter file: `python -m dstadapter_jax.export push signs.safetensors OWNER/REPO`.
 
 Uploads the file and its model card, `signs.md` beside it, which becomes the repository's README.md,
-in one commit to the Hugging Face hub. `hf auth login` or the environment variable HF_TOKEN says who
-you are. The last line on stdout is one JSON object.
+in one commit to the Hugging Face Hub. Log in with `hf auth login`, or set the environment variable
+HF_TOKEN. The last line on stdout is one JSON object.
 """
 
 import argparse
@@ -12,20 +12,21 @@ from typing import Any
 
 from dstadapter_jax.adapters.file import read_adapter
 from dstadapter_jax.cli.paths import expanded_path
+from dstadapter_jax.errors import UserError
 
 
 def push(path: pathlib.Path, repository: str, *, private: bool = False) -> dict[str, Any]:
-    """Uploads an adapter file and its card to a repository, which is made if there is none.
+    """Upload an adapter file and its card to a repository, which is created if it doesn't exist.
 
     Returns:
-        The commit, its address, and what `--adapter` takes to load the file from there.
+        The commit's hash, its address, and the value of `--adapter` that loads the file.
 
     Raises:
-        AdapterError: It is no whole adapter file; nothing is uploaded.
-        FileNotFoundError: There is no such file, or no card beside it.
-        ValueError: The hub refused, or wasn't reached.
+        AdapterError: The file is not a valid adapter file; nothing is uploaded.
+        FileNotFoundError: The file or its card does not exist.
+        UserError: The hub refused the upload, or can't be reached.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi  # a fifth of a second
+    from huggingface_hub import CommitOperationAdd, HfApi  # slow to import: 0.2 s
 
     read_adapter(path)
     card = path.with_suffix(".md")
@@ -38,24 +39,25 @@ def push(path: pathlib.Path, repository: str, *, private: bool = False) -> dict[
         api.create_repo(repository, private=private, exist_ok=True)
         commit = api.create_commit(repository, operations, commit_message=f"Adapter {path.stem}")
     except Exception as error:  # the client's errors share no base class
-        # Of an upload that failed the cause alone tells why.
+        # The message of a failed upload gives the reason only in its cause.
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())
-        raise ValueError(
-            f"{repository}: not pushed ({reason}). Check the name, the connection and who you are:"
-            " `hf auth login`."
+        raise UserError(
+            repository,
+            problem=f"not uploaded ({reason})",
+            advice="Check the repository's name, the connection and your login: `hf auth login`.",
         ) from error
     adapter = f"hf:{repository}/{path.name}"
     return {"commit": commit.oid, "url": commit.commit_url, "adapter": adapter}
 
 
 def main(argv: list[str]) -> int:
-    """The command; see the module's docstring."""
+    """Run the subcommand with these arguments and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m dstadapter_jax.export push", description=__doc__
     )
-    parser.add_argument("adapter", type=expanded_path, metavar="FILE")
-    parser.add_argument("repository", metavar="OWNER/REPO")
-    parser.add_argument("--private", action="store_true", help="if the repository is to be made")
+    parser.add_argument("adapter", type=expanded_path, metavar="FILE", help="adapter file")
+    parser.add_argument("repository", metavar="OWNER/REPO", help="repository on the hub")
+    parser.add_argument("--private", action="store_true", help="create a private repository")
     args = parser.parse_args(argv)
     print(json.dumps(push(args.adapter, args.repository, private=args.private)))
     return 0

@@ -1,18 +1,77 @@
-"""What to know to run an exported program without this project: how a video becomes its input."""
+"""Manifest of an exported program: how a video becomes its input, and what its output means."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
-from dstadapter_jax.adapters.schema import portable
+import msgspec
+
+from dstadapter_jax.adapters.schema import Count, Document, portable
 from dstadapter_jax.data.preprocess import IMAGE_MEAN, IMAGE_STD
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.pretrained.backbone import BackboneRef
 
-VERSION = 1  # raised when a field changes its meaning
 SIZES = ("patch_size", "width", "layers", "heads", "spatial_kernel")
 INPUT, OUTPUT = "views", "probabilities"
+
+
+class Program(Document, omit_defaults=True):
+    """The program file; the last four fields depend on its kind."""
+
+    file: str
+    kind: Literal["stablehlo", "onnx"]
+    sha256: str
+    dtype: Literal["float32"]
+    platforms: tuple[str, ...] = ()
+    calling_convention_version: int = 0
+    opset: int = 0
+    ir_version: int = 0
+
+
+class Tensor(Document):
+    """Input or output of the program; `batch` stands for any number."""
+
+    name: str
+    dtype: str
+    shape: tuple[Literal["batch"] | int, ...]
+    axes: tuple[str, ...]
+
+
+class Training(Document):
+    """Origin of the weights."""
+
+    dataset: str
+    tune: str
+    dtype: str
+    step: Count
+
+
+class Check(Document):
+    """Comparison of the program with the model."""
+
+    num_clips: Count
+    num_views: Count
+    largest_probability_difference: float
+    allowed_difference: float
+
+
+class Manifest(Document):
+    """The document `PROGRAM.json`."""
+
+    manifest_version: Literal[1]
+    program: Program
+    input: Tensor
+    output: Tensor
+    labels: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    preprocessing_description: tuple[str, ...]
+    model: dict[str, int | tuple[int, ...]]
+    backbone: BackboneRef
+    training: Training
+    versions: dict[str, str]
+    check: Check
 
 
 def make_manifest(
@@ -21,19 +80,19 @@ def make_manifest(
     program: Mapping[str, Any],
     check: Mapping[str, Any],
     packages: Sequence[str],
-) -> dict[str, Any]:
-    """The contract of a program, as JSON can hold it.
+) -> Manifest:
+    """Build and validate the manifest of a program.
 
     Args:
-        cfg: Of the program.
-        recognizer: What was exported.
-        program: Which file it is, and of which format.
-        check: How far the program was from the model, on what.
-        packages: Whose versions to tell.
+        cfg: Sizes of the program's model.
+        recognizer: The exported recognizer.
+        program: Fields of `Program` other than `dtype`.
+        check: Fields of `Check`.
+        packages: Packages whose versions are recorded.
     """
     side, config, backbone = cfg.input_resolution, recognizer.config, recognizer.backbone
-    return {
-        "manifest_version": VERSION,
+    document = {
+        "manifest_version": 1,
         "program": {**program, "dtype": cfg.dtype},
         "input": {
             "name": INPUT,
@@ -47,9 +106,9 @@ def make_manifest(
             "shape": ["batch", cfg.num_classes],
             "axes": ["view", "label"],
         },
-        "labels": list(recognizer.label_names),
+        "labels": recognizer.label_names,
         "preprocessing": preprocessing_fields(cfg),
-        "preprocessing_description": _in_words(cfg),
+        "preprocessing_description": _description(cfg),
         "model": {name: getattr(cfg, name) for name in SIZES},
         "backbone": {**dataclasses.asdict(backbone), "source": portable(backbone.source)},
         "training": {
@@ -61,13 +120,14 @@ def make_manifest(
         "versions": {name: metadata.version(name) for name in packages},
         "check": dict(check),
     }
+    return msgspec.convert(document, Manifest)
 
 
 def preprocessing_fields(cfg: ModelConfig) -> dict[str, Any]:
-    """From a video to views, for programs to read; the same in words is what `_in_words` says.
+    """Preprocessing from a video to views, for programs; `_description` is the same for people.
 
-    `N` is the number of frames, `i` a view's frame, `short` and `long` a frame's sides; `round`
-    goes to the even number at halves.
+    In the formulas, `N` is the number of the video's frames, `i` the index of a frame in a view,
+    and `short` and `long` are the sides of a frame. `round` rounds halves to even.
     """
     return {
         "num_frames": cfg.num_frames,
@@ -86,23 +146,24 @@ def preprocessing_fields(cfg: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _in_words(cfg: ModelConfig) -> list[str]:
+def _description(cfg: ModelConfig) -> list[str]:
     frames, side = cfg.num_frames, cfg.input_resolution
     return [
-        "Decode the video; N is the number of frames that are shown. Turn them upright, as the"
-        " file's display matrix says.",
-        f"Take {frames} frames, numbered from 0 in the order they are shown: for i = 0 to"
-        f" {frames - 1} frame round((N - 1) / {frames} * i) + floor((N - 1) / {frames} / 2). Halves"
-        " are rounded to the even number. A short video gives some frames several times.",
-        "Make them 8-bit RGB by the stream's own matrix and range; each pixel takes the chroma of"
-        " its own block, not interpolated.",
-        f"Resize them bilinearly so that the short side is {side}, the long side long * {side} /"
-        " short, halves rounded up. Pixel centers are at half-integers; there is no smoothing"
-        " before (OpenCV's INTER_LINEAR).",
-        f"Cut three squares of side {side}: at the start (left or top) of the long side, at the"
-        " end, and in the middle. With step = floor((long - short) / 2) they begin at 0, at 2 *"
-        " step and at step. Of a square video all are the same: one will do.",
+        "Decode the video; N is the number of frames in display order. Rotate the frames upright,"
+        " as the display matrix of the file specifies.",
+        f"Choose {frames} frames, counted from 0: for i = 0 to {frames - 1} the frame"
+        f" round((N - 1) / {frames} * i) + floor((N - 1) / {frames} / 2). Halves are rounded to"
+        " even. Frames of a short video are chosen several times.",
+        "Convert them to 8-bit RGB with the matrix and range of the stream. Chroma is not"
+        " interpolated: each pixel has the chroma of its block.",
+        f"Resize them bilinearly, the short side to {side} and the long side to long * {side} /"
+        " short, with halves rounded up. Pixel centers are at half-integers, and there is no"
+        " antialiasing (OpenCV's INTER_LINEAR).",
+        f"Crop three squares of side {side}: at the start (left or top) of the long side, at its"
+        " end, and in its middle. With step = floor((long - short) / 2) they begin at 0, 2 * step"
+        " and step. For a square video all three are equal, so one is enough.",
         f"These are the views: uint8, (view, frame {frames}, row {side}, column {side}, color 3),"
-        " values 0 to 255. The program normalizes them itself.",
-        "The program gives each view's probabilities. The video's are their mean over the three.",
+        " values 0 to 255. The program normalizes them.",
+        "The program returns the probabilities of each view. The mean over the three views gives"
+        " the probabilities of the video.",
     ]

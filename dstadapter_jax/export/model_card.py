@@ -1,4 +1,4 @@
-"""The model card of an adapter file: a README with the Hugging Face hub's header."""
+"""Model card of an adapter file: a README with the metadata header of the Hugging Face Hub."""
 
 import html
 import pathlib
@@ -14,11 +14,11 @@ FRACTIONS = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean clas
 
 
 def model_card(adapter: Adapter, file_name: str) -> str:
-    """The card's Markdown.
+    """Markdown of the card.
 
     Args:
-        adapter: What the file says of itself.
-        file_name: The file's, without a folder.
+        adapter: Metadata of the adapter file.
+        file_name: Name of the adapter file without a folder.
     """
     header = ModelCardData(
         model_name=pathlib.PurePath(file_name).stem,
@@ -55,56 +55,55 @@ def _eval_results(adapter: Adapter) -> Iterator[EvalResult]:
 
 def _body(adapter: Adapter, file_name: str) -> str:
     name, classes = pathlib.PurePath(file_name).stem, len(adapter.label_names)
-    which = f"isolated signs of the sign language `{adapter.language}`"
+    language = f" of the sign language `{adapter.language}`" if adapter.language else ""
     training = [(name.replace("_", " "), value) for name, value in adapter.training.items()]
     return "\n\n".join(
         (
             f"# {name}",
-            f"Tells {classes} {which if adapter.language else 'isolated signs'} apart in video:"
-            " adapters of DSTAdapter, trained with dstadapter_jax on a frozen image tower, which"
-            " isn't in the file.",
+            f"Recognizes {classes} isolated signs{language} in video: adapters of DSTAdapter,"
+            " trained with dstadapter_jax on a frozen backbone, which is not in the file.",
             "## Use",
             f"    python -m dstadapter_jax.predict --adapter {file_name} clip.mp4",
-            "From the hub it is `--adapter hf:OWNER/REPO/FILE`. " + _where(adapter),
+            "From the hub: `--adapter hf:OWNER/REPO/FILE`. " + _backbone(adapter),
             "## Results",
             _results(adapter),
             "## Signs",
             ", ".join(html.escape(label, quote=False) for label in adapter.label_names),
-            "## How it was made",
+            "## Training",
             _table(("", ""), [*_sizes(adapter), *training]),
-            "## What it is not for",
-            "A clip of anything else gets one of these labels too, often with confidence. People,"
-            " places and cameras unlike those of the training clips lower the accuracy.\n",
+            "## Limitations",
+            "Every clip gets one of these labels, whatever it shows, often with high confidence."
+            " Accuracy drops for people, places and cameras unlike those of the training clips.\n",
         )
     )
 
 
-def _where(adapter: Adapter) -> str:
+def _backbone(adapter: Adapter) -> str:
     backbone = adapter.backbone
     if bundled_path(backbone):
-        return "The tower comes with dstadapter_jax."
+        return "The backbone comes with dstadapter_jax."
     if _hub_repository(adapter):
-        return f"The tower is fetched from `{backbone.source}`."
+        return f"The backbone is fetched from `{backbone.source}`."
     return (
-        f"The tower is the file `{backbone.source}` with SHA-256 `{backbone.sha256}`: pass its"
-        " place as `--backbone FILE`."
+        f"The backbone is the file `{backbone.source}` with SHA-256 `{backbone.sha256}`: pass its"
+        " path as `--backbone FILE`."
     )
 
 
 def _results(adapter: Adapter) -> str:
     rows = []
     for split, metrics in adapter.metrics.items():
-        figures = [f"{metrics[name]:.4f}" if name in metrics else "" for name in FRACTIONS]
-        rows.append((split, metrics.get("num_clips", ""), metrics.get("views", ""), *figures))
+        values = [f"{metrics[name]:.4f}" if name in metrics else "" for name in FRACTIONS]
+        rows.append((split, metrics.get("num_clips", ""), metrics.get("views", ""), *values))
     table = _table(("split", "clips", "views", *FRACTIONS.values()), rows)
     dataset = f"On `{adapter.config['data']['name']}`, at step {adapter.step}:"
-    return f"{dataset}\n\n{table}" if rows else "Nothing was measured of this checkpoint."
+    return f"{dataset}\n\n{table}" if rows else "This checkpoint has not been evaluated."
 
 
 def _sizes(adapter: Adapter) -> Iterator[tuple[str, Any]]:
     model = adapter.model
     yield "frames", f"{model.num_frames} of {model.input_resolution}x{model.input_resolution}"
-    yield "tower", f"width {model.width}, {model.layers} layers, {model.heads} heads"
+    yield "backbone", f"width {model.width}, {model.layers} layers, {model.heads} heads"
     yield "tune", adapter.config["tune"]
 
 

@@ -1,26 +1,27 @@
-"""Exports the recognizer as one ONNX model, its weights inside.
+"""Export the recognizer as one ONNX model with its weights.
 
     python -m dstadapter_jax.export onnx --workdir DIR -o signs.onnx [VIDEO …]
 
-It takes any batch and computes in float32. Beside it, as FILE.json, goes the contract: how a video
-becomes the model's input, and the labels. ONNX Runtime then runs the file on the videos, or else on
-validation clips of the run's dataset; if it gives other probabilities than the model in JAX, that
-is an error. Stdout gets one JSON object with the largest difference.
+The model accepts any batch size and computes in float32. Its manifest, FILE.json, describes the
+preprocessing and the labels. ONNX Runtime runs the file on the videos, by default on validation
+clips of the run's dataset; the export fails if the probabilities differ from those of the model in
+JAX. The last line on stdout is one JSON object with the largest difference.
 """
 
 import importlib.util
 import pathlib
 from typing import Any
 
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.export.manifest import INPUT, OUTPUT
-from dstadapter_jax.export.program import Format, Run, export_program
+from dstadapter_jax.export.program import ProgramFormat, Run, export_program
 from dstadapter_jax.models.dstadapter import DSTAdapter
 
 PACKAGES = ("onnx", "onnxruntime")
 
 
 def build(model: DSTAdapter) -> tuple[bytes, dict[str, Any]]:
-    """The file's content, and what to know of the format."""
+    """Content of the file, and its fields of the manifest's `Program`."""
     import onnx
 
     from dstadapter_jax.export.onnx_graph import onnx_model
@@ -32,7 +33,7 @@ def build(model: DSTAdapter) -> tuple[bytes, dict[str, Any]]:
 
 
 def load(path: pathlib.Path) -> Run:
-    """What the model in a file computes, by ONNX Runtime."""
+    """Load a file into ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -40,11 +41,13 @@ def load(path: pathlib.Path) -> Run:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see the module's docstring."""
+    """Run the subcommand with these arguments and return its exit status."""
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise ValueError(
-                f"export onnx needs the package {package}: pip install -r requirements-onnx.txt"
+            raise UserError(
+                "export onnx",
+                problem=f"the package {package} is not installed",
+                advice="Install it: pip install -r requirements-onnx.txt",
             )
-    program = Format("onnx", build, load, PACKAGES)
+    program = ProgramFormat("onnx", build, load, PACKAGES)
     return export_program(program, str(__doc__), argv)

@@ -1,7 +1,7 @@
-"""The network in ONNX's operators, as `model.py` has it in JAX's; weights are its parameters.
+"""The network of `models/dstadapter.py` as an ONNX graph.
 
-Only standard operators of an opset that runtimes have long known. Every size but the batch is a
-constant, so that nothing computes with shapes while it runs. Layers are written out one by one.
+The graph has standard operators of a widely supported opset only. All sizes except the batch are
+constants, so no shapes are computed at run time. Layers are unrolled.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ Weights = dict[str, Any]  # nested, arrays as leaves
 
 
 class Graph:
-    """Operators and constants, in the order in which they are asked for."""
+    """Operators and constants in order of creation."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -32,7 +32,7 @@ class Graph:
     def __call__(
         self, op: str, *inputs: str | np.ndarray, name: str = "", **attributes: Any
     ) -> str:
-        """Adds an operator and returns its result's name; arrays among its inputs are constants."""
+        """Add an operator and return the name of its output; array inputs become constants."""
         names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
         name = name or f"{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, names, [name], name, **attributes))
@@ -44,29 +44,29 @@ class Graph:
         return name
 
     def reshape(self, x: str, *shape: int) -> str:
-        """0 leaves a side as it is, -1 is what remains."""
+        """Reshape; 0 keeps a size, -1 is inferred."""
         return self("Reshape", x, np.array(shape))
 
     def pad(self, x: str, before: list[int], after: list[int]) -> str:
-        """Adds as many zeros to both ends of each axis."""
+        """Pad each axis with zeros on both ends."""
         return self("Pad", x, np.array(before + after))
 
     def slice(self, x: str, starts: list[int], ends: list[int], axes: list[int]) -> str:
-        """From `starts` up to `ends` along some axes."""
+        """Slice from `starts` to `ends` along `axes`."""
         return self("Slice", x, np.array(starts), np.array(ends), np.array(axes))
 
     def linear(self, x: str, weights: Weights) -> str:
-        """`… i` -> `… o`."""
+        """Linear layer, `… i -> … o`."""
         x = self("MatMul", x, weights["kernel"])
         return self("Add", x, weights["bias"]) if "bias" in weights else x
 
     def layer_norm(self, x: str, weights: Weights) -> str:
-        """Over the last axis."""
+        """Layer normalization over the last axis."""
         return self("LayerNormalization", x, weights["scale"], weights["bias"], epsilon=1e-5)
 
 
 def onnx_model(model: DSTAdapter) -> onnx.ModelProto:
-    """The program from uint8 views `(b, t, h, w, 3)` to probabilities `(b, classes)`, float32."""
+    """Convert a model: uint8 views `(b, t, h, w, 3)` to float32 probabilities `(b, classes)`."""
     cfg, graph = model.cfg, Graph()
     weights = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model)))
     x = _embed(graph, cfg, weights)
@@ -87,29 +87,29 @@ def onnx_model(model: DSTAdapter) -> onnx.ModelProto:
         ),
         producer_name="dstadapter_jax",
         opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=8,  # as old as the opset: a newer one shuts older runtimes out for nothing
+        ir_version=8,  # of the opset's release: older runtimes refuse newer versions
     )
 
 
 def _embed(graph: Graph, cfg: ModelConfig, weights: Weights) -> str:
-    """Views to the first block's input, `(b t) n d`."""
+    """Embed views for the first block, `(b t) n d`."""
     side, patch, width = cfg.input_resolution, cfg.patch_size, cfg.width
     x = graph("Sub", graph("Cast", INPUT, to=TensorProto.FLOAT), IMAGE_MEAN)
     x = graph.reshape(graph("Div", x, IMAGE_STD), -1, side, side, 3)
     kernel = weights["patch_embed"]["kernel"].reshape(patch, patch, 3, width).transpose(3, 2, 0, 1)
-    # As a convolution: to cut patches out takes an array of seven axes, more than some runtimes do.
+    # A convolution: patches by reshaping need seven axes, more than some runtimes support.
     x = graph("Conv", graph("Transpose", x, perm=[0, 3, 1, 2]), kernel, strides=[patch, patch])
     x = graph("Transpose", graph.reshape(x, -1, width, cfg.grid**2), perm=[0, 2, 1])
     positions = weights["positional_embedding"].copy()
     positions[0] += weights["class_embedding"]
-    x = graph("Add", _behind_class_token(graph, x), positions)
+    x = graph("Add", _prepend_class_token(graph, x), positions)
     x = graph.reshape(x, -1, cfg.num_frames, *positions.shape)
     x = graph("Add", x, weights["temporal_embedding"][:, None])
     return graph.layer_norm(graph.reshape(x, -1, *positions.shape), weights["ln_pre"])
 
 
-def _behind_class_token(graph: Graph, patches: str) -> str:
-    """Zeros in the place of class tokens before `(b t) (h w) d`."""
+def _prepend_class_token(graph: Graph, patches: str) -> str:
+    """Prepend zeros for the class token to `(b t) (h w) d`."""
     return graph.pad(patches, [0, 1, 0], [0, 0, 0])
 
 
@@ -122,11 +122,11 @@ def _block(graph: Graph, cfg: ModelConfig, weights: Weights, x: str) -> str:
 
 
 def _last_block(graph: Graph, cfg: ModelConfig, weights: Weights, x: str) -> str:
-    """For class tokens alone, which the spatial adapter doesn't touch."""
+    """Block for the class tokens only, which the spatial adapter does not change."""
     x = _adapter(graph, cfg, weights["t_adapter"], x)
     normed = graph.layer_norm(x, weights["ln_1"])
-    x, asking = (graph.slice(tokens, [0], [1], axes=[1]) for tokens in (x, normed))
-    mixed = _attention(graph, cfg, weights["attn"], asking, normed)
+    x, queries = (graph.slice(tokens, [0], [1], axes=[1]) for tokens in (x, normed))
+    mixed = _attention(graph, cfg, weights["attn"], queries, normed)
     return _mlp(graph, weights, graph("Add", x, mixed))
 
 
@@ -139,13 +139,13 @@ def _adapter(graph: Graph, cfg: ModelConfig, weights: Weights, x: str) -> str:
     g = graph("ReduceMean", h, axes=[1, 2, 3])
     g = graph("Relu", graph.linear(g, weights["gate"]["fc1"]))
     h = graph("Mul", h, graph("Sigmoid", graph.linear(g, weights["gate"]["fc2"])))
-    return graph("Add", x, _behind_class_token(graph, graph.reshape(h, -1, patches, cfg.width)))
+    return graph("Add", x, _prepend_class_token(graph, graph.reshape(h, -1, patches, cfg.width)))
 
 
 def _depthwise_conv(
     graph: Graph, x: str, sides: tuple[int, ...], kernel: np.ndarray, bias: np.ndarray
 ) -> str:
-    """Shifted multiply-adds, as in the model; `sides` are of the three axes behind the batch."""
+    """Depthwise convolution by shifted multiply-adds over three axes of sizes `sides`."""
     margins = [0, *(side // 2 for side in kernel.shape[:3]), 0]
     padded, taps = graph.pad(x, margins, margins), []
     for offset in np.ndindex(kernel.shape[:3]):
@@ -155,8 +155,8 @@ def _depthwise_conv(
     return graph("Sum", *taps, bias)
 
 
-def _attention(graph: Graph, cfg: ModelConfig, weights: Weights, asking: str, x: str) -> str:
-    """Of tokens that ask, `f q d`, among all, `f n d` -> `f q d`."""
+def _attention(graph: Graph, cfg: ModelConfig, weights: Weights, queries: str, x: str) -> str:
+    """Attention of query tokens `f q d` to all tokens `f n d` -> `f q d`."""
     side = cfg.width // cfg.heads
     kernels = np.split(weights["key_value"]["kernel"], 2, axis=1)
     biases = np.split(weights["key_value"]["bias"], 2)
@@ -167,7 +167,7 @@ def _attention(graph: Graph, cfg: ModelConfig, weights: Weights, asking: str, x:
         return graph("Transpose", split, perm=perm)
 
     scale = np.array(side**-0.5, np.float32)
-    query = graph("Mul", heads(asking, weights["query"], 0, 2, 1, 3), scale)
+    query = graph("Mul", heads(queries, weights["query"], 0, 2, 1, 3), scale)
     scores = graph("MatMul", query, heads(x, key, 0, 2, 3, 1))
     mixed = graph("MatMul", graph("Softmax", scores, axis=-1), heads(x, value, 0, 2, 1, 3))
     mixed = graph.reshape(graph("Transpose", mixed, perm=[0, 2, 1, 3]), 0, 0, cfg.width)
@@ -175,7 +175,7 @@ def _attention(graph: Graph, cfg: ModelConfig, weights: Weights, asking: str, x:
 
 
 def _mlp(graph: Graph, weights: Weights, x: str) -> str:
-    """The second half of a block."""
+    """MLP with residual connection."""
     h = graph.linear(graph.layer_norm(x, weights["ln_2"]), weights["mlp"]["fc1"])
     h = graph("Mul", h, graph("Sigmoid", graph("Mul", h, np.array(1.702, np.float32))))
     return graph("Add", x, graph.linear(h, weights["mlp"]["fc2"]))
