@@ -1,10 +1,12 @@
-"""Towers, runs and adapter files for the tests, of weights drawn at random: nothing is trained."""
+"""Backbones, runs and adapter files with random weights; nothing is trained."""
 
+import json
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
@@ -22,14 +24,14 @@ SIZES |= {"heads": 2}
 
 
 def write_tower(path: pathlib.Path, sizes: dict[str, Any], seed: int = 0) -> pathlib.Path:
-    """A backbone file of these sizes, under the reference's names."""
+    """Write a backbone file of these sizes, in the reference's format."""
     weights = dump_weights(init_model(ModelConfig(num_classes=1, **sizes), seed)).items()
     save_file({name: array for name, array in weights if not is_adapter_weight(name)}, path)
     return path
 
 
 def save_run(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
-    """A run of one checkpoint, at step 0, with noise on all that would have been trained."""
+    """Save a run with one checkpoint, at step 0, and noise on the trainable weights."""
     run = Trainer(config, workdir)
     rng = np.random.default_rng(0)
     noisy = jax.tree.map(
@@ -50,7 +52,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def draw_adapter(
     tower: pathlib.Path, classes: int, seed: int, tune: str = "adapter", **sizes: Any
 ) -> tuple[Adapter, dict[str, np.ndarray]]:
-    """What an adapter file of a tower of `SIZES` says and holds."""
+    """Metadata and random weights of an adapter file for a backbone of `SIZES`."""
     model = {"num_classes": classes, **SIZES, "dropout": 0.5, "dtype": "float32"} | sizes
     model |= {"remat": "selective", "spatial_kernel": [1, 1, 1]}
     preprocess = {"randaugment_layers": 4, "randaugment_magnitude": 7, "crop_area": [0.08, 1.0]}
@@ -71,15 +73,20 @@ def draw_adapter(
 
 
 def write_drawn(path: pathlib.Path, *arguments: Any, **changes: Any) -> pathlib.Path:
-    """Writes what `draw_adapter` draws."""
+    """Write an adapter file of `draw_adapter`."""
     write_adapter(path, *draw_adapter(*arguments, **changes))
     return path
 
 
 def write_diverged(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    """An adapter file of finite weights whose products aren't, and its tower."""
+    """Write an adapter file of finite weights with non-finite products; also its backbone."""
     tower = write_tower(folder / "tower.safetensors", SIZES)
     adapter, weights = draw_adapter(tower, 3, seed=0)
     blown_up = {name: array * np.float32(1e38) for name, array in weights.items()}
     write_adapter(folder / "diverged.safetensors", adapter, blown_up)
     return folder / "diverged.safetensors", tower
+
+
+def printed_lines(capsys: pytest.CaptureFixture) -> list[dict]:
+    """JSON objects that a command printed since the last call."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]

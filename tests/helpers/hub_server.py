@@ -1,7 +1,7 @@
-"""The few addresses of the Hugging Face hub that pushing and fetching a file need, over HTTP.
+"""Test server with the HTTP endpoints of the Hugging Face Hub for uploads and downloads.
 
-It keeps what was committed in memory. Large files come by Git LFS, as on the hub, though the hub
-itself asks for its newer protocol, Xet, where the client has that.
+Committed files are kept in memory. Large files are uploaded by Git LFS, not by the hub's newer
+protocol, Xet.
 """
 
 import base64
@@ -17,14 +17,14 @@ TOKEN = "hf_of_the_tests"
 
 
 class Hub(ThreadingHTTPServer):
-    """One repository, OWNER/REPO, made when somebody creates it."""
+    """Server of one repository, OWNER/REPO."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.address = f"http://127.0.0.1:{self.server_port}"
         self.created: list[dict] = []
         self.large: dict[str, bytes] = {}  # by SHA-256
-        self.files: dict[str, bytes] = {}  # by path, once committed
+        self.files: dict[str, bytes] = {}  # committed files by path
 
 
 @contextlib.contextmanager
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {"commitUrl": f"{hub.address}/OWNER/REPO/commit/{COMMIT}", "commitOid": COMMIT}
             )
         else:
-            self._json({"error": f"no such address: {self.path}"}, 404)
+            self._json({"error": f"unknown endpoint: {self.path}"}, 404)
 
     def _mode(self, file: dict) -> dict:
         mode = "lfs" if file["path"].endswith(".safetensors") else "regular"
