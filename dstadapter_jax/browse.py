@@ -4,9 +4,9 @@
         [--num_clips 8] [--config.field=value …]
 
 For the training split: the first clips of a run with these --config flags, augmented as in the run;
---config.seed=1 selects others. For validation and test: clips evenly spaced over the split, with the
-views that are scored. Pixels are shown before normalization. Stdout receives one JSON object that
-lists the clips.
+--config.seed=1 selects others. For validation and test: clips evenly spaced over the split, with
+the views that are scored. Pixels are shown before normalization. Stdout receives one JSON object
+that lists the clips.
 """
 
 import json

@@ -399,7 +399,7 @@ def test_views_are_read_and_told_as_crops_by_clips():
 
 @pytest.mark.parametrize("text", ["", "3", "3x", "x1", "2x1", "3x0", "3x101", "0x1", "-1x1", "3X1"])
 def test_other_views_are_refused(text):
-    with pytest.raises(ValueError, match="views: expected CROPSxCLIPS"):
+    with pytest.raises(ValueError, match="views: expected"):
         Views.parse(text)
 
 
