@@ -1,4 +1,4 @@
-"""From a video file of unknown origin to what the network gets, within limits."""
+"""Video files of unknown origin, read and preprocessed within limits."""
 
 import dataclasses
 import math
@@ -11,12 +11,12 @@ from dstadapter_jax.data.video.reader import ClipError, VideoInfo, check_decodes
 
 
 class Clip(NamedTuple):
-    """A video as the network gets it.
+    """A preprocessed video.
 
     Attributes:
-        views: `(V, T, R, R, 3)` uint8; the center crop is the last.
-        counts: `(V,)`, how many crops each stands for.
-        indices: `(T,)`, which frames of the video they show.
+        views: `(V, T, R, R, 3)` uint8; the last one is the center crop.
+        counts: `(V,)`, number of crops that each view represents.
+        indices: `(T,)`, frame numbers in the video.
     """
 
     views: np.ndarray
@@ -26,18 +26,18 @@ class Clip(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ClipLimits:
-    """What a clip may claim to be, checked before it is decoded.
+    """Limits of a clip, checked before it is decoded.
 
     Attributes:
-        frames: At most; as many as the datasets' builders take.
-        seconds: At most, by its frames and their rate.
+        frames: Maximum number of frames, the same as in the dataset builders.
+        seconds: Maximum duration, from the number of frames and their rate.
     """
 
     frames: int = 10_000
     seconds: float = math.inf
 
     def check(self, video: str, info: VideoInfo) -> None:
-        """Raises ClipError for a clip beyond them."""
+        """Raise ClipError for a clip that exceeds a limit."""
         seconds = info.num_frames / info.fps if info.fps else 0.0
         for size, most, unit in (
             (info.num_frames, self.frames, "frames"),
@@ -51,16 +51,16 @@ class ClipLimits:
 def read_clip_file(
     video: str, cfg: PreprocessConfig, decoder: str = "pyav", limits: ClipLimits | None = None
 ) -> Clip:
-    """Reads a video file as test clips are read.
+    """Read a video file and preprocess it as in a test.
 
     Args:
-        video: Its path.
-        cfg: What the network wants.
+        video: Path of the file.
+        cfg: Preprocessing settings.
         decoder: `pyav` or `decord`.
-        limits: Those of `ClipLimits()` if not given.
+        limits: Limits, by default `ClipLimits()`.
 
     Raises:
-        ClipError: It can't be read, lacks frames, or is beyond the limits.
+        ClipError: The file can't be read, lacks frames, or exceeds a limit.
     """
     info = probe(video)
     (limits or ClipLimits()).check(video, info)

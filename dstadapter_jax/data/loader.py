@@ -1,4 +1,4 @@
-"""From a built dataset to batches: random access by TFDS, order and threads by Grain."""
+"""Batches of a built dataset: random access by TFDS, order and threads by Grain."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,15 @@ from dstadapter_jax.data.clip_dataset import ClipDataset, Example
 from dstadapter_jax.data.preprocess import PreprocessConfig, preprocess
 from dstadapter_jax.data.video.reader import ClipError, read_frames
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.parallel.hosts import any_process
 
 
 class FrameReader:
-    """Reads frames of one record of either storage, as `preprocess` asks for them.
+    """Reader of the frames of one record of either storage, a callback for `preprocess`.
 
     Attributes:
-        indices: The frames that were read last.
+        indices: Numbers of the frames that were read last.
     """
 
     def __init__(self, example: Example, decoder: str):
@@ -28,11 +29,11 @@ class FrameReader:
         self.indices = np.zeros(0, np.int64)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Returns these frames, `(len(indices), H, W, 3)` uint8 RGB."""
+        """Read frames by number, `(len(indices), H, W, 3)` uint8 RGB."""
         self.indices, example = indices, self._example
         if "frames" in example:
             return np.stack([_decode_jpeg(example, int(index)) for index in indices])
-        first = int(example.get("first_frame", 0))  # where the file shows more than the sign
+        first = int(example.get("first_frame", 0))  # the file may show more than the sign
         indices, name = first + indices, decode_text(example["id"])
         return read_frames(example["video"], indices.tolist(), decoder=self._decoder, name=name)
 
@@ -45,10 +46,10 @@ def example_views(
     rng: np.random.Generator | None,
     views: Views = REFERENCE_VIEWS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Decodes and preprocesses one record of either storage, whatever it is for.
+    """Decode and preprocess one record of either storage.
 
     Returns:
-        Views and counts as `preprocess` gives them, and which frames were read.
+        Views and counts from `preprocess`, and the numbers of the frames.
     """
     read = FrameReader(example, decoder)
     num_frames = int(example["num_frames"])
@@ -57,7 +58,7 @@ def example_views(
 
 
 def clip_metadata(example: Example, indices: np.ndarray) -> dict[str, Any]:
-    """What there is to say of a record of which these frames were read, but for the pixels."""
+    """Id, signer and label of a record, and the numbers of the frames that were read."""
     return {
         "id": decode_text(example["id"]),
         "signer": decode_text(example["signer"]),
@@ -75,7 +76,7 @@ def _decode_jpeg(example: Example, index: int) -> np.ndarray:
 
 
 def decode_text(value: bytes | str) -> str:
-    """A text feature of an example as a string."""
+    """Decode a text feature of an example."""
     return value.decode() if isinstance(value, bytes) else value
 
 
@@ -88,31 +89,33 @@ def train_clips(
     seed: int,
     decoder: str,
 ) -> grain.MapDataset:
-    """The clips of a training run in its order, shuffled anew each epoch, augmented when read.
+    """Training clips in the order of a run, shuffled in each epoch, augmented when read.
 
-    Every random choice comes from the seed and the clip's place in the run.
+    All random choices depend on the seed and a clip's position in the run only.
 
     Args:
-        dataset: Its training split is used.
-        cfg: What becomes of a clip.
-        batch_size: An epoch is as many clips as fill batches of it.
-        num_epochs: How often the split is gone through.
-        seed: Of order and augmentation.
-        decoder: For the `original` storages.
+        dataset: Dataset with a training split.
+        cfg: Preprocessing settings.
+        batch_size: Clips per batch; an epoch has whole batches only.
+        num_epochs: Number of epochs.
+        seed: Seed of order and augmentation.
+        decoder: Decoder of the `original` storages.
 
     Returns:
         Random access to `{"clip": (T, R, R, 3) uint8, "label": int32, "id": str, "signer": str,
-        "indices": (T,) int64}`, `indices` being the frames taken.
+        "indices": (T,) int64}`, with the numbers of the sampled frames.
 
     Raises:
-        ValueError: Fewer clips than a batch.
+        UserError: The split has fewer clips than a batch.
     """
     source = dataset.source("train")
     if len(source) < batch_size:
-        raise ValueError(
-            f"a batch of {batch_size} clips needs as many in the train split, found {len(source)}."
-            " Lower config.batch_size (per device) or config.gradient_accumulation_steps, or add"
-            " clips."
+        raise UserError(
+            "train split",
+            expected=f"at least {batch_size} clips, one batch",
+            found=len(source),
+            advice="Lower config.batch_size (per device) or config.gradient_accumulation_steps, or"
+            " add clips.",
         )
 
     def load(example: Example, rng: np.random.Generator) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def train_clips(
 class TrainBatches:
     """Iterator over a host's part of the training batches.
 
-    Its state counts the clips of all hosts, so that any number of hosts can go on from it.
+    Its state counts the clips of all hosts, so any number of hosts can resume from it.
     """
 
     def __init__(self, batches: grain.DatasetIterator, rows: int, batch_size: int):
@@ -138,17 +141,17 @@ class TrainBatches:
         return next(self._batches)
 
     def get_state(self) -> dict[str, int]:
-        """How many clips were read, by all hosts together."""
+        """Number of clips read by all hosts."""
         done = self._batches.get_state()["next_index"] // self._rows
         return {"next_index": done * self._batch_size}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Goes on where `get_state` was."""
+        """Resume from a state of `get_state`."""
         done = state["next_index"] // self._batch_size
         self._batches.set_state({"next_index": done * self._rows})
 
     def close(self) -> None:
-        """Ends the threads that read ahead."""
+        """Stop the prefetching threads."""
         self._batches.close()
 
 
@@ -163,14 +166,14 @@ def train_batches(
     num_threads: int,
     rows: Sequence[int] | None = None,
 ) -> TrainBatches:
-    """Batches of `train_clips`, the last partial one of each epoch left out.
+    """Batches of `train_clips`, without the last partial batch of each epoch.
 
-    They are the same for any number of threads and of hosts, and `set_state` goes on exactly where
-    `get_state` was. A host reads the given rows of each batch and decodes no others.
+    They are the same for any number of threads and hosts, and `set_state` resumes exactly at
+    `get_state`. A host decodes only the given rows of each batch.
 
     Returns:
         Iterator over `num_epochs` epochs of `{"clip": (B, T, R, R, 3) uint8, "label": (B,) int32}`,
-        with B the number of rows: all `batch_size` unless told.
+        with B the number of rows, by default `batch_size`.
     """
     clips = train_clips(
         dataset,
@@ -195,13 +198,13 @@ def train_batches(
 
 
 def _training_order(source: Any, batch_size: int, seed: int) -> grain.MapDataset:
-    """The records of an epoch's whole batches, and by repetition those of the next ones."""
+    """Records of an epoch's whole batches; repeated for further epochs."""
     whole = len(source) // batch_size * batch_size
     return grain.MapDataset.source(source).seed(seed).shuffle().slice(slice(0, whole))
 
 
 def batch_ids(dataset: ClipDataset, step: int, *, batch_size: int, seed: int) -> list[str]:
-    """The ids of the clips of the batch that `train_batches` gave for a step, counted from 1."""
+    """Ids of the clips in the batch of a step, counted from 1."""
     order = _training_order(dataset.source("train"), batch_size, seed).repeat()
     return [
         decode_text(order[place]["id"])
@@ -220,15 +223,14 @@ def view_batches(
     num_threads: int,
     views: Views = REFERENCE_VIEWS,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Every view of every clip of a split, in order, in batches of one static shape.
+    """All views of all clips of a split, in order, in batches of one static shape.
 
-    Of N hosts each takes every N-th clip. All give the same number of batches, whatever their clips
-    come to: those that are through go on with rows that don't count.
+    Each of N hosts takes every N-th clip. All yield the same number of batches: hosts without
+    remaining clips yield padding rows.
 
     Yields:
-        `clip` (B, T, R, R, 3) uint8 and `label`; `id` and `signer`, as texts; `index`, the clip's
-        place in the split; `count`, how many of the clip's views the row stands for: 0 in rows that
-        fill up the last batch.
+        `clip` (B, T, R, R, 3) uint8, `label`, `id`, `signer`, `index`, the clip's position in the
+        split, and `count`, the number of the clip's views that the row represents: 0 for padding.
     """
 
     def load(numbered: tuple[int, Example]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""From decoded frames to the model's input: which frames, resize, augment, crop, flip, normalize.
+"""From decoded frames to the model's input: sample, resize, augment, crop, flip, normalize.
 
-`preprocess` is the one way there for training, evaluation and prediction. NumPy in, NumPy out;
-every random choice is made once a clip, from the generator given. The steps are MMAction2's
+`preprocess` is the only way, for training, evaluation and prediction. NumPy in, NumPy out; every
+random choice is made once per clip, from the given generator. The steps are MMAction2's
 (`mmaction/datasets/transforms`: `UniformSample`, `Resize`, `RandomResizedCrop`, `CenterCrop`,
 `ThreeCrop`, `Flip`), as the reference uses them.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from dstadapter_jax.data import randaugment
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
+from dstadapter_jax.errors import ConfigError
 
 # Clips are loaded by many threads at once: a pool of OpenCV's own below each of them would only
 # make them wait for one another. It holds for the whole process, so here alone.
@@ -31,11 +32,11 @@ CROP_ATTEMPTS = 10
 
 @dataclasses.dataclass(frozen=True)
 class PreprocessConfig:
-    """What becomes of a video.
+    """Preprocessing settings.
 
     Attributes:
-        num_frames: frames sampled from a video.
-        resolution: side of the square views, pixels.
+        num_frames: Number of frames sampled from a video.
+        resolution: Side of the square views in pixels.
         randaugment_layers: RandAugment operations drawn for a training clip; 0 turns it off.
         randaugment_magnitude: mean level of these operations, 0 to 10.
         crop_area: smallest and largest share of the frame that a training crop covers.
@@ -65,7 +66,7 @@ class PreprocessConfig:
         ):
             if not valid:
                 found = getattr(self, field)
-                raise ValueError(f"preprocess.{field}: expected {expected}, found {found}")
+                raise ConfigError(f"preprocess.{field}", expected=expected, found=found)
 
 
 def preprocess(
@@ -77,7 +78,7 @@ def preprocess(
     *,
     views: Views = REFERENCE_VIEWS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples a video's frames and turns them into the model's views, not yet normalized.
+    """Sample a video's frames and turn them into the model's views, not yet normalized.
 
     Args:
         num_frames: frames in the video.

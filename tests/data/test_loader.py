@@ -158,7 +158,7 @@ def test_a_dataset_that_is_not_there(data_dir, name, folder, message):
 
 
 def test_too_few_clips_for_a_batch(dataset):
-    with pytest.raises(ValueError, match=r"a batch of 28 clips .* found 27.*config.batch_size"):
+    with pytest.raises(ValueError, match=r"at least 28 clips.*found 27.*config.batch_size"):
         batches_of(dataset, batch_size=28)
 
 

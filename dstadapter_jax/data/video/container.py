@@ -1,7 +1,7 @@
-"""Opens video files that come from outside and are not trusted.
+"""Opening of untrusted video files.
 
-Only ordinary video containers are opened, a file can't make FFmpeg open another file or an address,
-a frame's size is bounded, and whatever is wrong with a clip is one `ClipError`.
+Only ordinary video containers are opened. A file can't make FFmpeg open another file or an address,
+the size of frames is bounded, and any problem with a clip is a `ClipError`.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from dstadapter_jax.errors import UserError
+
 VideoSource = str | os.PathLike | bytes  # a path, or the encoded file's bytes
 
 VIDEO_SUFFIXES = (
@@ -24,31 +26,27 @@ VIDEO_SUFFIXES = (
 )
 # 4K in any orientation (4096x2160) with room to spare; one RGB frame of this size takes 48 MiB.
 MAX_PIXELS = 4096 * 4096
-# Long side to short side. To bring the short side of 2 by 4,000 pixels to the network's size would
-# take gigabytes.
+# Long side to short side: resizing 2 by 4,000 pixels to the network's input size would take
+# gigabytes.
 MAX_ELONGATION = 64
-# FFmpeg's names. Left out on purpose: playlists (hls, dash, concat), which open other files and
-# addresses, and images, subtitles and scripts, which are no clips.
+# FFmpeg's names, without playlists (hls, dash, concat), which open other files and addresses, and
+# without images, subtitles and scripts, which are not clips.
 _CONTAINERS = "mp4,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,ogg,asf,yuv4mpegpipe"
-# What PyAV, and the callbacks that read the file for it, raise about damaged clips.
+# Raised by PyAV, and by the callbacks that read the file for it, for damaged clips.
 _READ_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, MemoryError)
 
 
-class ClipError(ValueError):
-    """A clip can't be read.
+class ClipError(UserError):
+    """A clip that can't be read.
 
     Attributes:
-        clip: the clip's name or path.
-        reason: what is wrong with it, for people.
+        clip: Name or path of the clip.
+        reason: Description of the problem.
     """
 
     def __init__(self, clip: str, reason: str):
-        super().__init__(clip, reason)  # both in `args`: the error survives pickling
-        self.clip = clip
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.clip}: {self.reason}"
+        super().__init__(clip, problem=reason)
+        self.clip, self.reason = clip, reason
 
 
 class OpenClip(NamedTuple):
@@ -61,7 +59,7 @@ class OpenClip(NamedTuple):
 
 @contextlib.contextmanager
 def open_clip(source: VideoSource | BinaryIO, name: str | None) -> Iterator[OpenClip]:
-    """Opens a clip's video stream; whatever fails inside the block is a `ClipError`."""
+    """Open a clip's video stream; any failure inside the block is a `ClipError`."""
     clip = clip_name(source, name)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
     with (
@@ -75,12 +73,12 @@ def open_clip(source: VideoSource | BinaryIO, name: str | None) -> Iterator[Open
             metadata_errors="replace",
         ) as container,
     ):
-        size = container.size if file.seekable() else math.inf  # of a pipe there is no telling
+        size = container.size if file.seekable() else math.inf  # unknown for a pipe
         yield OpenClip(clip, container, _video_stream(container, clip, size))
 
 
 def clip_name(source: VideoSource | BinaryIO, name: str | None) -> str:
-    """What errors call a clip."""
+    """Name of a clip in errors."""
     if name is not None:
         return name
     return os.fsdecode(source) if isinstance(source, str | os.PathLike) else "<bytes>"
@@ -88,7 +86,7 @@ def clip_name(source: VideoSource | BinaryIO, name: str | None) -> str:
 
 @contextlib.contextmanager
 def blame(clip: str) -> Iterator[None]:
-    """Whatever can't be read or decoded inside the block is a `ClipError`."""
+    """Turn any failure to read or decode inside the block into a `ClipError`."""
     try:
         yield
     except ClipError:
@@ -107,11 +105,11 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def open_file(source: VideoSource | BinaryIO) -> Iterator[BinaryIO]:
-    """A clip's bytes as a file; refuses what isn't one, and an empty one."""
+    """Open a clip's bytes as a file; refuses empty ones and anything that is not a file."""
     if not isinstance(source, str | os.PathLike | bytes):
         yield source
         return
-    # Checked before opening: to open a pipe would wait for a writer, maybe forever.
+    # Checked before opening: opening a named pipe waits for a writer, possibly forever.
     if not isinstance(source, bytes) and os.path.exists(source) and not os.path.isfile(source):
         raise OSError(errno.EINVAL, "is not a regular file")
     with io.BytesIO(source) if isinstance(source, bytes) else open(os.fspath(source), "rb") as file:
@@ -122,7 +120,7 @@ def open_file(source: VideoSource | BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _video_stream(container: InputContainer, clip: str, file_size: float) -> VideoStream:
-    # Cover art of an audio file counts as a video stream in FFmpeg.
+    # FFmpeg treats the cover art of an audio file as a video stream.
     cover = av.stream.Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & cover]
     if not streams:
@@ -138,9 +136,9 @@ def _video_stream(container: InputContainer, clip: str, file_size: float) -> Vid
         raise ClipError(clip, f"{problem}: more than {MAX_ELONGATION} to 1; crop it first")
     if any(entry.pos + entry.size > file_size for entry in stream.index_entries):
         raise ClipError(clip, "is truncated: its index points beyond the file's end")
-    # Many clips are decoded at once by the loader's threads: one thread a clip is the most
-    # efficient, adds no delay at a clip's start, and keeps the number of threads in one place.
+    # The loader's threads decode many clips at once: one thread per clip is most efficient and adds
+    # no delay at the start of a clip.
     stream.thread_count = 1
-    # For frames larger than the file's header says.
+    # For frames that are larger than in the file's header.
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return stream

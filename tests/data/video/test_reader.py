@@ -318,7 +318,7 @@ def test_frame_size_that_changes_is_refused(tmp_path):
 
 def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ClipError("a.mp4", "is empty")))
-    assert (error.clip, error.reason, str(error)) == ("a.mp4", "is empty", "a.mp4: is empty")
+    assert (error.clip, error.reason, str(error)) == ("a.mp4", "is empty", "a.mp4: is empty.")
 
 
 def _damaged(data: bytes, rng: np.random.Generator) -> bytes:
