@@ -25,6 +25,7 @@ from tests.helpers.errors import raises
 VIEWS = np.random.default_rng(0).integers(0, 256, (3, 4, 32, 32, 3), np.uint8)
 
 
+@pytest.mark.exact
 def test_export_adapter_of_a_run_gives_bit_identical_outputs(
     evaluated_run, signs, pretrained_config
 ):
@@ -52,6 +53,7 @@ def test_export_adapter_of_a_run_gives_bit_identical_outputs(
     assert (shared.label_names, shared.preprocess) == (trained.label_names, trained.preprocess)
 
 
+@pytest.mark.exact
 def test_export_adapter_of_a_head_gives_bit_identical_outputs(pretrained_config, tmp_path):
     config = pretrained_config.copy_and_resolve_references()
     config.tune = "head"
