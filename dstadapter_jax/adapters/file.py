@@ -37,7 +37,7 @@ BUNDLED = {"demo": pathlib.Path(__file__).parents[1] / "demo/adapter.safetensors
 
 
 class AdapterError(UserError):
-    """A file that is not a valid adapter file."""
+    """A file that is not a valid adapter file; `where` is its path and the field or tensor."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,13 @@ def read_adapter(source: str | pathlib.Path) -> tuple[Adapter, dict[str, np.ndar
             )
         _check_finite(stored)
     except UserError as error:
-        raise AdapterError(str(path), problem=str(error)) from error
+        raise AdapterError(
+            f"{path}: {error.where}",
+            expected=error.expected,
+            found=error.found,
+            problem=error.problem,
+            advice=error.advice,
+        ) from error
     return adapter, {name: array.astype(np.float32) for name, array in stored.items()}
 
 

@@ -7,6 +7,7 @@ between fields by `check_adapter` and `check_spotting`.
 import dataclasses
 import json
 import pathlib
+import re
 import typing
 from typing import Annotated, Any, Literal
 
@@ -211,9 +212,24 @@ def _validate(content: Any, kind: type) -> Any:
     try:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        problem, _, path = str(error).partition(" - at `$.")
-        where = path.rstrip("`") or "metadata"
-        raise SchemaError(where, problem=_shorten_text(problem)) from error
+        message, _, path = str(error).partition(" - at `$.")
+        path = path.rstrip("`")
+        where = path or "metadata"
+        expected, _, found = message.partition(", got ")
+        if not expected.startswith("Expected "):  # an unknown or missing field, or an enum's value
+            raise SchemaError(where, problem=_shorten_text(message)) from error
+        expected = expected.removeprefix("Expected ")
+        found = found or _shorten(_value_at(content, path))
+        raise SchemaError(where, expected=expected, found=found) from error
+
+
+def _value_at(content: Any, path: str) -> Any:
+    """Value at a path of msgspec, where `[...]` stands for any element; that ends the search."""
+    for name in re.findall(r"[^.\[\]]+|\[\.\.\.\]", path):
+        if name == "[...]":
+            break
+        content = content[int(name)] if isinstance(content, list | tuple) else content[name]
+    return content
 
 
 def _construct(kind: type, fields: dict[str, Any]) -> Any:
