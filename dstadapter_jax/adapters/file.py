@@ -128,7 +128,7 @@ def read_adapter(source: str | pathlib.Path) -> tuple[Adapter, dict[str, np.ndar
         AdapterError: The file is not an adapter file, has another format version, or is corrupt or
             inconsistent.
         WeightsError: The file can't be fetched.
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     path = BUNDLED.get(str(source)) or resolve_source(source)
     try:

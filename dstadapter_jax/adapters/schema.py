@@ -111,6 +111,13 @@ class SpottingSettings(Document):
     format_version: Literal[1] = 1
 
 
+class SpottingFile(Document):
+    """Document of `spotting.json` in a run's workdir."""
+
+    step: Count
+    settings: SpottingSettings
+
+
 class AdapterDocument(Document):
     """Metadata of an adapter file; `adapters.file.Adapter` describes the fields."""
 
@@ -178,6 +185,13 @@ def parse_spotting(content: Any, width: int) -> SpottingSettings:
     return settings
 
 
+def parse_spotting_file(text: str, width: int) -> SpottingFile:
+    """Parse and validate `spotting.json` of a network with `width` features; raises SchemaError."""
+    parsed = _validate(_load_json(text), SpottingFile)
+    check_spotting(parsed.settings, width)
+    return parsed
+
+
 def check_spotting(settings: SpottingSettings, width: int) -> None:
     """Raise SchemaError if spotting settings do not fit a network with `width` features."""
     lengths, weights = settings.window_seconds, settings.weights
@@ -186,13 +200,17 @@ def check_spotting(settings: SpottingSettings, width: int) -> None:
     _check(len(weights) == width, "spotting.weights", f"{width} numbers", len(weights))
 
 
-def _parse(text: str, version: int) -> dict[str, Any]:
+def _load_json(text: str) -> Any:
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise SchemaError(
             "metadata", expected="a JSON document", found=f"none ({error})"
         ) from error
+
+
+def _parse(text: str, version: int) -> dict[str, Any]:
+    document = _load_json(text)
     found = document.get("format_version") if isinstance(document, dict) else None
     if found != version:
         raise SchemaError(

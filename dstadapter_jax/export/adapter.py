@@ -51,7 +51,7 @@ def adapter_from_run(
         language: Code of the sign language.
 
     Raises:
-        CheckpointError: There is no such checkpoint.
+        CheckpointError: The checkpoint does not exist.
         UserError: The run trained its whole backbone, or has a random one.
     """
     with Checkpointer(workdir, read_only=True) as checkpoints:

@@ -1,4 +1,4 @@
-"""Manifest of an exported program: how a video becomes its input, and what its output means."""
+"""Manifest of an exported program: preprocessing, input, output, labels and origin."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

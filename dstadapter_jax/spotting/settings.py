@@ -1,11 +1,14 @@
 """The file `spotting.json` in a run's workdir: spotting settings of one checkpoint."""
 
-import json
 import pathlib
 
 import msgspec
 
-from dstadapter_jax.adapters.schema import SpottingSettings, parse_spotting
+from dstadapter_jax.adapters.schema import (
+    SpottingFile,
+    SpottingSettings,
+    parse_spotting_file,
+)
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.inference.recognizer import Recognizer
@@ -15,8 +18,8 @@ FILE = "spotting.json"
 
 def save_settings(settings: SpottingSettings, workdir: pathlib.Path, step: int) -> None:
     """Write the settings of a checkpoint to a run's workdir."""
-    document = {"step": step, "settings": msgspec.to_builtins(settings)}
-    atomic_write(workdir / FILE, json.dumps(document) + "\n")
+    content = msgspec.json.encode(SpottingFile(step=step, settings=settings))
+    atomic_write(workdir / FILE, content + b"\n")
 
 
 def load_settings(workdir: pathlib.Path, step: int, width: int) -> SpottingSettings:
@@ -39,13 +42,11 @@ def load_settings(workdir: pathlib.Path, step: int, width: int) -> SpottingSetti
             advice=f"Write it with `{command}`.",
         )
     try:
-        content = json.loads(path.read_text())
-        if not isinstance(content, dict) or content.keys() != {"step", "settings"}:
-            raise ValueError("expected the fields settings and step")
-        if content["step"] != step:
-            raise ValueError(f"it is for step {content['step']}, not for step {step}")
-        return parse_spotting(content["settings"], width)
-    except (ValueError, RecursionError) as error:
+        saved = parse_spotting_file(path.read_text(), width)
+        if saved.step != step:
+            raise UserError("step", expected=str(step), found=saved.step)
+        return saved.settings
+    except ValueError as error:
         raise UserError(
             str(path), problem=str(error), advice=f"Write it again with `{command}`."
         ) from error

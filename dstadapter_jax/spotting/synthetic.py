@@ -47,7 +47,7 @@ class BackgroundFootage:
         """Read all videos of a folder; None for no footage.
 
         Raises:
-            UserError: There is no video, or too much footage.
+            UserError: The folder has no videos, or too much footage.
             ClipError: A video can't be read.
         """
         self._clips: dict[str, list[Footage]] = {}
