@@ -237,7 +237,7 @@ def test_bad_clips_give_one_clear_error(tmp_path, clip, decoder):
             with pytest.raises(ClipError, match=reason) as caught:
                 read_frames(source, [0], decoder=decoder, name=name)
             assert caught.value.clip == shown, kind
-            assert str(caught.value) == f"{shown}: {caught.value.reason}"
+            assert str(caught.value) == f"{shown}: {caught.value.reason}."
             with pytest.raises(ClipError, match=reason):
                 probe(source, name=name)
             with pytest.raises(ClipError, match=reason):
