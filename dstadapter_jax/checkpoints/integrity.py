@@ -1,7 +1,6 @@
 """Integrity of checkpoints: typed errors, checksums, and quarantine of corrupt ones."""
 
 import itertools
-import json
 import logging
 import pathlib
 import shutil
@@ -53,22 +52,6 @@ def truncate_message(error: BaseException | None) -> str:
     text = " ".join(f"{type(error).__name__}: {error}".split())
     # Orbax's messages end with the operating system's reason: keep both ends.
     return text if len(text) <= 500 else f"{text[:250]} … {text[-250:]}"
-
-
-def unreadable_metrics(checkpoints: pathlib.Path, metric: str) -> Iterator[tuple[int, str]]:
-    """Yield steps with unreadable metrics and the reasons; Orbax fails to open the folder then.
-
-    Raises:
-        OSError: The disk can't be read.
-    """
-    for step in step_folders(checkpoints):
-        path = step / "metrics/metrics"
-        try:
-            float(json.loads(path.read_text())[metric])
-        except FileNotFoundError:  # not validated, or just removed by the run that writes here
-            continue
-        except (ValueError, KeyError, TypeError) as error:
-            yield int(step.name), f"{path.relative_to(checkpoints)} is unreadable: {error}"
 
 
 def step_folders(checkpoints: pathlib.Path) -> list[pathlib.Path]:

@@ -2,18 +2,17 @@
 
 A checkpoint has five items: trainable weights, optimizer state, position of the data iterator,
 metadata (config, label names, identity of the backbone, checksums of all other items) and, after
-a validation, its metrics. The frozen backbone is not saved. The newest two checkpoints and the best
+a validation, the metrics. The frozen backbone is not saved. The newest two checkpoints and the best
 by `val_top1` are kept.
 """
 
 import pathlib
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from dstadapter_jax.checkpoints.integrity import (
     CheckpointError,
@@ -24,14 +23,18 @@ from dstadapter_jax.checkpoints.integrity import (
     remove_incomplete,
     step_folders,
     truncate_message,
-    unreadable_metrics,
     wrap_errors,
 )
-from dstadapter_jax.checkpoints.superseded import overwriting, recover
+from dstadapter_jax.checkpoints.metrics import (
+    add_metrics,
+    unreadable_metrics,
+    verify_metrics,
+    with_checksum,
+)
+from dstadapter_jax.checkpoints.orbax_manager import make_manager
 from dstadapter_jax.files.hashing import checksum_arrays, checksum_json
 from dstadapter_jax.parallel.hosts import barrier, fetch_finite, fetch_global, is_primary
 
-METRIC = "val_top1"
 OVERHEAD_BYTES = 1_000_000  # upper bound of a checkpoint's size beside its arrays
 FORMAT_VERSION = 1  # increased when the meaning of a metadata field changes
 NONE_LEFT = "No other checkpoint is left. Check the disk, or use a new --workdir to start over."
@@ -50,7 +53,7 @@ class Checkpointer:
             self._refuse_unreadable()
         else:
             self._repair_folder()
-        self._manager = _make_manager(self.folder, read_only)
+        self._manager = make_manager(self.folder, read_only=read_only)
 
     def __enter__(self) -> Self:
         return self
@@ -60,15 +63,14 @@ class Checkpointer:
             self._manager.close()
 
     def _refuse_unreadable(self) -> None:
-        for step, reason in unreadable_metrics(self.folder, METRIC):
+        for step, reason in unreadable_metrics(self.folder):
             raise self._corrupt(step, reason, "Move it elsewhere.")
 
     def _repair_folder(self) -> None:
-        """Finish interrupted writes and quarantine checkpoints that Orbax can't open."""
-        recover(self.folder)
+        """Remove incomplete checkpoints and quarantine checkpoints that Orbax can't open."""
         if is_primary():
             remove_incomplete(self.folder)
-            unreadable = dict(unreadable_metrics(self.folder, METRIC))
+            unreadable = dict(unreadable_metrics(self.folder))
             if unreadable and len(unreadable) == len(step_folders(self.folder)):
                 step, reason = next(iter(unreadable.items()))
                 raise self._corrupt(step, reason, NONE_LEFT)
@@ -132,29 +134,42 @@ class Checkpointer:
         metadata: dict[str, Any],
         metrics: dict[str, float] | None = None,
     ) -> None:
-        """Start an asynchronous save; a saved step is overwritten only to add its metrics.
+        """Start an asynchronous save; of a saved step, add the metrics only.
 
         Raises:
             FloatingPointError: An array is not finite; nothing is saved.
             CheckpointError: The disk is full or can't be written to.
         """
-        saved = step == self._manager.latest_step()
-        if saved and metrics is None:
+        if step == self._manager.latest_step():
+            if metrics is not None:
+                self._add_metrics(step, metrics)
             return
         arrays = {"trainable": trainable, "optimizer": optimizer}
         self._check_space(step, arrays)
         checksums = {name: checksum_arrays(tree) for name, tree in fetch_finite(arrays).items()}
-        own_fields = {"step": step, "format_version": FORMAT_VERSION, "checksums": checksums}
-        metadata = metadata | own_fields
-        metadata["checksum"] = checksum_json([metadata, iterator, metrics])
+        metadata = metadata | {
+            "step": step,
+            "format_version": FORMAT_VERSION,
+            "checksums": checksums,
+            "saved_with_metrics": metrics is not None,
+        }
+        metadata["checksum"] = checksum_json([metadata, iterator])
         items = ocp.args.Composite(
             iterator=ocp.args.JsonSave(iterator),
             metadata=ocp.args.JsonSave(metadata),
             **{name: ocp.args.StandardSave(tree) for name, tree in arrays.items()},
         )
-        self._json_cache.pop(step, None)
-        with self._saving(step), overwriting(self._manager, step) if saved else nullcontext():
-            self._manager.save(step, args=items, metrics=metrics, force=True)
+        with self._saving(step):
+            self._manager.save(step, args=items, metrics=with_checksum(metrics), force=True)
+
+    def _add_metrics(self, step: int, metrics: dict[str, float]) -> None:
+        """Add metrics to a checkpoint that was saved before its validation ended."""
+        self.wait()
+        with self._saving(step):
+            if is_primary():
+                add_metrics(self.folder / str(step), metrics)
+            barrier("metrics added")
+            self._manager.reload()
 
     def _check_space(self, step: int, arrays: Any) -> None:
         """Check the free space first: out of space, Orbax prints a stack trace per file."""
@@ -181,8 +196,9 @@ class Checkpointer:
 
     def metrics(self, step: int) -> dict[str, float] | None:
         """Validation metrics of a checkpoint, verified; None if it was not validated."""
-        self._restore_json(step)  # its checksum covers the metrics
-        return self._manager.metrics(step)
+        expected = self.metadata(step)["saved_with_metrics"]
+        with self._reading(step):
+            return verify_metrics(self._manager.metrics(step), expected=expected)
 
     def _restore_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Metadata and iterator state, read and verified once."""
@@ -203,10 +219,10 @@ class Checkpointer:
             )
         with self._reading(step):
             metadata = dict(items.metadata)
-            name = "metadata, iterator and metrics"
+            name = "metadata and iterator"
             saved = {name: metadata.pop("checksum")}
-            content = [metadata, items.iterator, self._manager.metrics(step)]
-            check_checksums(saved, {name: checksum_json(content)})
+            check_checksums(saved, {name: checksum_json([metadata, items.iterator])})
+            verify_metrics(self._manager.metrics(step), expected=metadata["saved_with_metrics"])
             if metadata["step"] != step:
                 raise ValueError(f"its folder was renamed: it holds step {metadata['step']}")
         return metadata, items.iterator
@@ -242,40 +258,3 @@ class Checkpointer:
         with self._reading(step):
             saved = self._manager.item_metadata(step)["trainable"]
         check_shapes(self.folder / str(step), saved, target)
-
-
-def _make_manager(folder: pathlib.Path, read_only: bool) -> ocp.CheckpointManager:
-    best = checkpoint_managers.BestN(
-        get_metric_fn=lambda metrics: metrics[METRIC],
-        n=1,
-        keep_checkpoints_without_metrics=False,
-    )
-    return ocp.CheckpointManager(
-        folder,
-        handler_registry=_handlers(),
-        options=ocp.CheckpointManagerOptions(
-            best_fn=lambda metrics: metrics[METRIC],
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                [checkpoint_managers.LatestN(2), best]
-            ),
-            read_only=read_only,
-            create=not read_only,
-            # Created synchronously, a folder that can't be created is reported at once. In the
-            # background it would keep writers, and the process's end, waiting for 20 minutes.
-            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-        ),
-    )
-
-
-def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
-    """Register item names, so that `item_metadata` works before the first save or restore."""
-    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
-    for name in ("trainable", "optimizer"):
-        handler = ocp.StandardCheckpointHandler()
-        registry.add(name, ocp.args.StandardSave, handler)
-        registry.add(name, ocp.args.StandardRestore, handler)
-    for name in ("iterator", "metadata"):
-        json_handler = ocp.JsonCheckpointHandler()
-        registry.add(name, ocp.args.JsonSave, json_handler)
-        registry.add(name, ocp.args.JsonRestore, json_handler)
-    return registry

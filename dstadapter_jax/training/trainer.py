@@ -136,7 +136,9 @@ class Trainer:
         self.batches.set_state(position)
         saved = checkpoints.metadata(step)
         self.step, self.losses = step, saved["losses"]
-        self.validation_pending = saved["validation_pending"]
+        # Metrics of a validation that an interrupt delayed are added to the saved checkpoint.
+        validated = checkpoints.metrics(step) is not None
+        self.validation_pending = saved["validation_pending"] and not validated
         logger.info("resuming at step %d of %d in %s", step, self.total_steps, self.workdir)
 
     def save(self, checkpoints: Checkpointer, metrics: dict[str, float] | None = None) -> None:

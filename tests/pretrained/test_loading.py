@@ -1,7 +1,6 @@
 """Weights in and out: every naming, every format, and all that may be wrong with a file."""
 
 import functools
-import hashlib
 import io
 import re
 import sys
@@ -373,12 +372,6 @@ def test_paths_that_are_no_weights(tmp_path):
         (tmp_path / name).write_bytes(b"x")
         with raises(WeightsError, expected=".safetensors, .npz, .pt, .pth, .bin"):
             load_weights(blank_model(), tmp_path / name)
-
-
-def test_sha256(tmp_path):
-    path = tmp_path / "w"
-    path.write_bytes(b"abc" * 1_000_000)
-    assert file_sha256(path) == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
 
 
 def test_hub_files_come_from_the_cache_of_the_pinned_commit(tmp_path, monkeypatch, whole):

@@ -1,0 +1,36 @@
+"""Tests of error wrapping and of the quarantine of corrupt checkpoints."""
+
+import os
+import pathlib
+import tempfile
+
+import jax
+import pytest
+
+from dstadapter_jax.checkpoints.integrity import quarantine, wrap_errors
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs another disk")
+def test_quarantine_moves_checkpoint_between_disks(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other_disk:
+        (tmp_path / "checkpoints").symlink_to(other_disk)
+        metrics = tmp_path / "checkpoints/7/metrics/metrics"
+        metrics.parent.mkdir(parents=True)
+        metrics.touch()
+        quarantine(tmp_path / "checkpoints", 7, "it is empty")
+        assert not list(pathlib.Path(other_disk).iterdir())
+    assert (tmp_path / "corrupt_checkpoints/7/metrics/metrics").is_file()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("1 TB"),
+        jax.errors.JaxRuntimeError("UNAVAILABLE"),
+        ValueError("UNKNOWN: Gloo AllGather failed"),
+    ],
+)
+def test_wrap_errors_passes_memory_and_runtime_errors(error):
+    with pytest.raises(type(error)) as raised, wrap_errors("DIR", "reading", "Check the disk."):
+        raise error
+    assert raised.value is error
