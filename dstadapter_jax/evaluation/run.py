@@ -48,7 +48,7 @@ def evaluate(
         ValueError: Labels differ, or what the model says isn't finite; nothing is written.
     """
     data = recognizer.config["data"]
-    # Runs of older versions know of no `test_signer`.
+    # The config of an adapter file has no `test_signer`.
     dataset = open_dataset(data["name"], data_dir or data["dir"], data.get("test_signer", ""))
     _check_labels(recognizer.label_names, dataset)
     try:

@@ -1,4 +1,4 @@
-"""Resuming a run: which checkpoint, and whether config, batch, backbone and dataset are its own."""
+"""Resuming a run: the newest intact checkpoint, and comparison of runs and processes."""
 
 import json
 import logging
@@ -31,10 +31,9 @@ PER_HOST_FIELDS = (
 )
 # All other fields of `config.model`, and the seed, determine random weights.
 NON_INIT_FIELDS = ("model.dropout", "model.dtype", "model.remat")
+BACKBONE_PLACE = ("backbone.source", "backbone.revision")  # only the hash must be the same
 
-
-# Inputs of a run besides its config, in the metadata of its checkpoints.
-BACKBONE_PLACE = ("backbone.source", "backbone.revision")  # only its hash must be the same
+# Inputs of a run besides its config, in its checkpoints' metadata, with advice if they differ.
 _SAME_DATA = "Pass the folder of the original dataset: --config.data.dir=OUT."
 INPUT_ADVICE = {
     "global_batch_size": "Use the same number of devices, or set config.batch_size (per device) or"
@@ -42,12 +41,10 @@ INPUT_ADVICE = {
     "backbone": "Use the same backbone file: --config.pretrained=FILE.",
     "num_clips": _SAME_DATA,
     "label_names": _SAME_DATA,
-    "dataset_sha256": f"{_SAME_DATA} To resume with the same clips built again:"
-    f" --config.allow_changed={DATASET}.",
+    "dataset_sha256": _SAME_DATA,
 }
 
-
-_short_repr = reprlib.Repr()  # of values in messages
+_short_repr = reprlib.Repr()  # for values in messages
 _short_repr.maxlist, _short_repr.maxstring = 20, 80
 
 
@@ -136,16 +133,18 @@ def check_same_run(workdir: pathlib.Path, saved: Mapping[str, Any], now: Mapping
         if name in redrawn or _name_to_allow(name) not in allowed
     }
     if refused:
-        raise RunMismatchError(
-            str(workdir), "holds another run", refused, _advice(refused, config, redrawn)
-        )
+        advice = _advice(differing, refused, redrawn)
+        raise RunMismatchError(str(workdir), "holds another run", refused, advice)
     if differing:
         logger.warning("changed from here on: %s", _as_text(differing))
 
 
 def _name_to_allow(field: str) -> str:
-    """Name by which `config.allow_changed` permits a field to change."""
-    return DATASET if field.startswith("dataset_sha256.") else field
+    """Name by which `config.allow_changed` permits a field to change; empty if it can't."""
+    root = field.partition(".")[0]
+    if root == "dataset_sha256":
+        return DATASET
+    return "" if root in INPUT_ADVICE else field
 
 
 def _redrawn_by(differing: Iterable[str], config: dict[str, Any]) -> list[str]:
@@ -159,7 +158,7 @@ def _redrawn_by(differing: Iterable[str], config: dict[str, Any]) -> list[str]:
     ]
 
 
-def _advice(refused: Iterable[str], config: dict[str, Any], redrawn: list[str]) -> str:
+def _advice(differing: Iterable[str], refused: Iterable[str], redrawn: list[str]) -> str:
     parts = ["Choose another --workdir, or use the same config and data to resume."]
     roots = [name.partition(".")[0] for name in refused]
     parts += dict.fromkeys(INPUT_ADVICE[root] for root in roots if root in INPUT_ADVICE)
@@ -168,10 +167,9 @@ def _advice(refused: Iterable[str], config: dict[str, Any], redrawn: list[str]) 
             f"{', '.join(redrawn)} can't change: with an empty config.pretrained the frozen weights"
             " are drawn from them at each start, and no checkpoint holds these."
         )
-    elif changeable := [name for name in refused if name in flat_fields(config)]:
-        parts.append(
-            f"To change fields of that run: --config.allow_changed={','.join(changeable)}."
-        )
+    elif all(map(_name_to_allow, refused)):
+        names = ",".join(dict.fromkeys(map(_name_to_allow, differing)))
+        parts.append(f"To resume with these changes: --config.allow_changed={names}.")
     return " ".join(parts)
 
 
