@@ -1,6 +1,6 @@
 """AUTSL (226 Turkish signs), ViT-B/16.
 
-    python launch.py --config configs/autsl_vitb.py --workdir DIR --config.data.dir=OUT
+    python launch.py --config configs/autsl_vitb.py
 
 Reported by the authors: top-1 93.87 %, top-5 98.85 %, on an unknown split; not yet reproduced here.
 The paper's table lists 100 epochs; the released config, and this one, train for 150.

@@ -1,6 +1,6 @@
 """AUTSL (226 Turkish signs), ViT-L/14.
 
-    python launch.py --config configs/autsl_vitl.py --workdir DIR --config.data.dir=OUT
+    python launch.py --config configs/autsl_vitl.py
 
 Reported by the authors: top-1 94.91 %, top-5 99.41 %, on an unknown split; not yet reproduced here.
 The released config has 263 classes by mistake: 37 outputs have no sign. The paper's table lists 100

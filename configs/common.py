@@ -68,7 +68,9 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = ""  # DATASET/CONFIG, as in `python -m tfds_builders DATASET/CONFIG`
-    config.data.dir = ""  # folder of built datasets, the --data_dir of that command
+    # Folder of built datasets, the --data_dir of that command; empty for the default of TFDS:
+    # TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+    config.data.dir = ""
     # Leave-one-signer-out: this signer's clips are the test split, the next signer's the validation
     # split, all others' the training split. Empty for the dataset's own splits.
     config.data.test_signer = ""

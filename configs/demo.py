@@ -1,6 +1,6 @@
 """The demo: eight synthetic signs, trained on a laptop's CPU by `python -m dstadapter_jax.demo`.
 
-    python launch.py --config configs/demo.py --workdir DIR --config.data.dir=demo/data
+    python launch.py --config configs/demo.py --config.data.dir=demo/data
 
 Differences from the recipe: a network and input small enough for two cores; a higher learning rate
 for fewer, shorter epochs; milder crops and colors, since a twelfth of a 64x64 frame shows no hands.

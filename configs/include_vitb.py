@@ -1,6 +1,6 @@
 """INCLUDE (263 Indian signs), ViT-B/16.
 
-    python launch.py --config configs/include_vitb.py --workdir DIR --config.data.dir=OUT
+    python launch.py --config configs/include_vitb.py
 
 Reported by the authors: top-1 95.29 %, top-5 99.41 %, on an unknown split; not yet reproduced here.
 """

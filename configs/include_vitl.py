@@ -1,6 +1,6 @@
 """INCLUDE (263 Indian signs), ViT-L/14.
 
-    python launch.py --config configs/include_vitl.py --workdir DIR --config.data.dir=OUT
+    python launch.py --config configs/include_vitl.py
 
 Reported by the authors: top-1 97.06 %, top-5 99.12 %, on an unknown split; not yet reproduced here.
 """

@@ -1,6 +1,6 @@
 """LSA64 (64 Argentine signs), ViT-B/16.
 
-    python launch.py --config configs/lsa64_vitb.py --workdir DIR --config.data.dir=OUT
+    python launch.py --config configs/lsa64_vitb.py
 
 Reported by the authors: top-1 100 %, top-5 100 %, on an unknown split; not yet reproduced here.
 The released config has 65 outputs: labels 1 to 64 and an unused 0; this config has 64. The paper's

@@ -1,8 +1,7 @@
-r"""Your own recordings, ViT-B/16, with the reference's recipe for its smaller datasets.
+"""Your own recordings, ViT-B/16, with the reference's recipe for its smaller datasets.
 
-    python -m tfds_builders recordings --manual_dir VIDEOS --data_dir DATA
-    python launch.py --config configs/recordings_vitb.py --workdir DIR \
-        --config.data.dir=DATA --config.model.num_classes=N
+    python -m tfds_builders recordings --manual_dir VIDEOS
+    python launch.py --config configs/recordings_vitb.py --config.model.num_classes=N
 
 N is the number of signs; the error for a wrong N states the right one.
 """

@@ -23,6 +23,7 @@ def main(argv: list[str]) -> int:
     from absl import flags
 
     from dstadapter_jax.cli.config_flags import define_config_flags, parse_config_flags
+    from dstadapter_jax.cli.defaults import fill_data_dir
     from dstadapter_jax.data.splits import SPLITS
     from dstadapter_jax.visualization.browse import draw_clips
 
@@ -30,8 +31,9 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_string("output", None, "PNG file to write.", values, short_name="o")
     flags.DEFINE_enum("split", "train", SPLITS, "Split of the clips.", values)
     flags.DEFINE_integer("num_clips", 8, "Number of clips.", 1, MAX_CLIPS, values)
-    config = parse_config_flags(values, argv, "output", str(__doc__))
+    config = parse_config_flags(values, argv, str(__doc__), "output")
     path = png_path(values.output)
+    fill_data_dir(config)
     clips = draw_clips(config, values.split, values.num_clips, path)
     print(json.dumps({"sheet": str(path), "clips": clips}))
     return 0

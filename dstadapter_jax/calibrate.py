@@ -1,4 +1,4 @@
-"""Calibrate sign spotting for a run: `python -m dstadapter_jax.calibrate --workdir DIR`.
+"""Calibrate sign spotting for a run: `python -m dstadapter_jax.calibrate [--workdir DIR]`.
 
 Fits a sign/no-sign classifier on concatenated training clips, picks its threshold on the validation
 split, and measures detections on that and on the test split. `--background_videos FOLDER` holds
@@ -19,10 +19,12 @@ from dstadapter_jax.cli.paths import expanded_path
 
 def main(argv: list[str]) -> int:
     """Run the command with these arguments and return its exit status."""
+    from dstadapter_jax.inference.arguments import RUN_HELP
+    from dstadapter_jax.inference.runs import newest_run
     from dstadapter_jax.spotting.calibration import NUM_CLIPS, calibrate_run, summary
 
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.calibrate", description=__doc__)
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="workdir of a run")
+    parser.add_argument("--workdir", type=expanded_path, help=RUN_HELP)
     parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--data_dir", default="", help="folder of the dataset, if it has moved")
     parser.add_argument("--backbone", default="", help="backbone file, if it has moved")
@@ -38,10 +40,11 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if args.clips < 1:
         parser.error(f"--clips: expected at least 1, found {args.clips}")
+    workdir = args.workdir or newest_run()
     settings = calibrate_run(
-        args.workdir, args.step, args.data_dir, args.backbone, args.background_videos, args.clips
+        workdir, args.step, args.data_dir, args.backbone, args.background_videos, args.clips
     )
-    print(json.dumps(summary(settings, args.workdir)))
+    print(json.dumps(summary(settings, workdir)))
     return 0
 
 

@@ -1,9 +1,9 @@
-"""Evaluate a checkpoint: `python -m dstadapter_jax.evaluate --workdir DIR [--split test]`.
+"""Evaluate a checkpoint: `python -m dstadapter_jax.evaluate [--workdir DIR] [--split test]`.
 
 The last line on stdout is one JSON object, also written to `DIR/eval_SPLIT.json`. Further files are
 the report `report_SPLIT.html`, the confusion matrix `confusion_SPLIT.png` and each clip's scores,
 `scores_SPLIT.npz`. For an adapter file instead of a run:
-`--adapter signs.safetensors --data_dir DATA --output DIR`.
+`--adapter signs.safetensors --output DIR`.
 
 With `--compare RUN_A RUN_B` it compares two runs that were evaluated before, prints one JSON object
 and writes the page `RUN_B/comparison_SPLIT_with_A.html`.
@@ -21,7 +21,7 @@ from dstadapter_jax.cli.paths import expanded_path, make_output
 def main(argv: list[str]) -> int:
     """Run the command with these arguments and return its exit status."""
     from dstadapter_jax.evaluation.run import compare, evaluate
-    from dstadapter_jax.inference.arguments import load_recognizer, parse
+    from dstadapter_jax.inference.arguments import load_recognizer, parse, select_run
 
     parser = _parser()
     args = parse(parser, argv)
@@ -32,9 +32,10 @@ def main(argv: list[str]) -> int:
         run_a, run_b = args.compare
         print(json.dumps(compare(run_a, run_b, args.split)))
         return 0
+    if args.adapter and not args.output:
+        parser.error("--adapter needs --output, the folder of results")
+    select_run(args)
     output = args.output or args.workdir
-    if args.adapter and not (args.data_dir and output):
-        parser.error("--adapter needs --data_dir and --output: an adapter file names no folders")
     recognizer = load_recognizer(args)
     make_output(output)
     print(json.dumps(evaluate(recognizer, output, args.split, args.data_dir, args.views)))

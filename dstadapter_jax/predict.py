@@ -1,4 +1,4 @@
-"""Recognize signs in video files: `python -m dstadapter_jax.predict --workdir DIR VIDEO …`.
+"""Recognize signs in video files: `python -m dstadapter_jax.predict [--workdir DIR] VIDEO …`.
 
 Pass `--adapter signs.safetensors` instead of a run. With several adapter files, each named, as in
 `--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every video is answered by each.

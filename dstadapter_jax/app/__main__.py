@@ -1,8 +1,8 @@
-"""Serve a web page for trying a recognizer: `python -m dstadapter_jax.app --adapter FILE`.
+"""Serve a web page for trying a recognizer: `python -m dstadapter_jax.app [--adapter FILE]`.
 
 Visitors upload or record a clip and see the five most probable signs, the frames that the network
 used, and the relevant ones among them. With several `--adapter NAME=FILE` they choose the language;
-`--workdir DIR` serves a run.
+`--workdir DIR` serves a run, by default the newest one in `runs/`.
 
 Requires `pip install -r requirements-app.txt`. Clips are decoded in a separate process and deleted
 after the answer; the page loads nothing from other hosts.

@@ -16,7 +16,7 @@ def define_config_flags(argv: Sequence[str]) -> flags.FlagValues:
 
 
 def parse_config_flags(
-    values: flags.FlagValues, argv: Sequence[str], required: str, usage: str
+    values: flags.FlagValues, argv: Sequence[str], usage: str, required: str = "config"
 ) -> ConfigDict:
     """Parse a command's flags as absl does and return the config.
 
@@ -25,8 +25,8 @@ def parse_config_flags(
     Args:
         values: Flags from `define_config_flags` and the command's own; filled in.
         argv: Command-line arguments.
-        required: Name of the flag that is required besides `--config`.
         usage: Text to print on wrong use.
+        required: Name of a flag that is required besides `--config`.
     """
     if "--help" in argv or "-h" in argv:
         print(usage)
@@ -35,9 +35,10 @@ def parse_config_flags(
         unknown = values([sys.argv[0], *argv])[1:]
         if unknown:
             raise flags.Error(f"unexpected {' '.join(unknown)}; values go as --flag=value")
-        if values["config"].value is None or values[required].value is None:
-            raise flags.Error(f"both --config and --{required} are needed")
-        return values["config"].value.lock()  # a config file that can't be read raises here
+        config = values["config"].value
+        if config is None or values[required].value is None:
+            raise flags.Error(f"--{'config' if config is None else required} is needed")
+        return config.lock()  # a config file that can't be read raises here
     except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
         # A missing config file, an unknown field, or a value of another type.
         print(f"error: {error}\n\n{usage}", file=sys.stderr)

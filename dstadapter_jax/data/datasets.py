@@ -4,6 +4,7 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
+from dstadapter_jax.cli.defaults import default_data_dir
 from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.signer_folds import leave_one_out
 from dstadapter_jax.errors import ConfigError
@@ -14,7 +15,7 @@ def open_dataset(name: str, data_dir: str, test_signer: str = "") -> ClipDataset
 
     Args:
         name: `DATASET/CONFIG`.
-        data_dir: Folder that the dataset was built in.
+        data_dir: Folder that the dataset was built in; empty for the default of TFDS.
         test_signer: Test signer of the splits of `leave_one_out`; empty for the original splits.
 
     Raises:
@@ -22,17 +23,13 @@ def open_dataset(name: str, data_dir: str, test_signer: str = "") -> ClipDataset
     """
     if name.count("/") != 1:
         raise ConfigError("config.data.name", expected="DATASET/CONFIG", found=repr(name))
-    build = f"python -m tfds_builders {name} --manual_dir SRC --data_dir OUT"
-    if not data_dir:
-        raise ConfigError(
-            "config.data.dir",
-            expected=f"the output folder of `{build}`",
-            found="an empty string",
-            advice="Pass --config.data.dir=OUT.",
-        )
-    folder = pathlib.Path(data_dir).expanduser() / name
+    place = pathlib.Path(data_dir or default_data_dir()).expanduser()
+    folder = place / name
     versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
     if not versions:
+        build = f"python -m tfds_builders {name} --manual_dir SRC"
+        if place != default_data_dir():
+            build += f" --data_dir {place}"
         raise ConfigError(
             "config.data.dir",
             problem=f"no built dataset in {folder}",

@@ -1,4 +1,6 @@
-"""Export a run as an adapter file: `python -m dstadapter_jax.export adapter --workdir DIR -o FILE`.
+"""Export a run as an adapter file.
+
+    python -m dstadapter_jax.export adapter [--workdir DIR] -o FILE
 
 Writes the adapter file and a model card beside it, `signs.md` for `signs.safetensors`, to edit and
 to publish. The last line on stdout is one JSON object.
@@ -25,6 +27,8 @@ from dstadapter_jax.data.splits import SPLITS
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.export.model_card import model_card
 from dstadapter_jax.files.atomic import atomic_write
+from dstadapter_jax.inference.arguments import RUN_HELP
+from dstadapter_jax.inference.runs import newest_run
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.partition import partition
@@ -178,7 +182,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dstadapter_jax.export adapter", description=__doc__
     )
-    parser.add_argument("--workdir", type=expanded_path, required=True, help="workdir of a run")
+    parser.add_argument("--workdir", type=expanded_path, help=RUN_HELP)
     parser.add_argument("-o", "--output", type=_adapter_path, required=True, metavar="FILE")
     parser.add_argument("--step", default="best", help="best (by validation), last, or a number")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float16: half the size")
@@ -187,7 +191,9 @@ def main(argv: list[str]) -> int:
         "--language", type=_language, default="", help="ISO 639 code of the sign language"
     )
     args = parser.parse_args(argv)
-    adapter, weights = adapter_from_run(args.workdir, args.step, args.license, args.language)
+    adapter, weights = adapter_from_run(
+        args.workdir or newest_run(), args.step, args.license, args.language
+    )
     card = args.output.with_suffix(".md")
     write_adapter(args.output, adapter, weights, args.dtype)
     atomic_write(card, model_card(adapter, args.output.name))

@@ -1,6 +1,6 @@
 """Export the recognizer as one ONNX model with its weights.
 
-    python -m dstadapter_jax.export onnx --workdir DIR -o signs.onnx [VIDEO …]
+    python -m dstadapter_jax.export onnx [--workdir DIR] -o signs.onnx [VIDEO …]
 
 The model accepts any batch size and computes in float32. Its manifest, FILE.json, describes the
 preprocessing and the labels. ONNX Runtime runs the file on the videos, by default on validation

@@ -1,6 +1,6 @@
 """Export the recognizer as one StableHLO program with its weights, by `jax.export`.
 
-    python -m dstadapter_jax.export stablehlo --workdir DIR -o signs.stablehlo [VIDEO …]
+    python -m dstadapter_jax.export stablehlo [--workdir DIR] -o signs.stablehlo [VIDEO …]
 
 The program runs on CPUs, NVIDIA GPUs and TPUs, accepts any batch size and computes in float32. Its
 manifest, FILE.json, describes the preprocessing and the labels. The file is read back and run on

@@ -9,6 +9,9 @@ from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.inference.multi_adapter import MultiAdapterRecognizer
 from dstadapter_jax.inference.recognizer import Recognizer
+from dstadapter_jax.inference.runs import newest_run
+
+RUN_HELP = "workdir of a run; by default the newest one in runs/"
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> Any:
@@ -17,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> Any
     Returns:
         The mutually exclusive group of the first two, for further alternatives.
     """
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--workdir", type=expanded_path, help="workdir of a run")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--workdir", type=expanded_path, help=RUN_HELP)
     group.add_argument(
         "--adapter",
         metavar="[NAME=]FILE" if many else "FILE",
@@ -38,10 +41,17 @@ def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespac
     return args
 
 
+def select_run(args: argparse.Namespace) -> None:
+    """Set the workdir to the newest run if neither a run nor an adapter file was passed."""
+    if not args.adapter and args.workdir is None:
+        args.workdir = newest_run("--workdir RUN or --adapter FILE")
+
+
 def load_recognizer(args: argparse.Namespace) -> Recognizer:
     """Load the model of the run or the adapter file."""
     if args.adapter:
         return Recognizer.load_adapter(args.adapter, args.backbone)
+    select_run(args)
     return Recognizer.load(args.workdir, args.step or "best", args.backbone)
 
 

@@ -11,7 +11,7 @@ from tests.helpers.processes import launch
         (["--config", "configs/none.py", "--workdir", "x"], "configs/none.py"),
         (["--config", "TINY", "--workdir", "x", "--config.model.widht=4"], 'Did you mean "width"'),
         (["--config", "TINY", "--workdir", "x", "--config.seed=a"], "seed"),
-        (["--config", "TINY"], "both --config and --workdir"),
+        (["--workdir", "x"], "--config is needed"),
     ],
 )
 def test_launch_with_invalid_flags_exits_with_2(config_file, arguments, message):

@@ -148,11 +148,12 @@ def test_storages_give_nearly_the_same_pixels(dataset, data_dir):
 @pytest.mark.parametrize(
     ("name", "folder", "message"),
     [
-        ("recordings/frames", "", "config.data.dir: expected"),
-        ("recordings/other", None, "no built dataset in .*python -m tfds_builders recordings/o"),
+        ("recordings/frames", "", "no built dataset in /nowhere/.*SRC`"),
+        ("recordings/other", None, "no built dataset in .*recordings/other --.* --data_dir /"),
     ],
 )
-def test_a_dataset_that_is_not_there(data_dir, name, folder, message):
+def test_a_dataset_that_is_not_there(data_dir, name, folder, message, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
     with pytest.raises(ValueError, match=message):
         open_dataset(name, str(data_dir) if folder is None else folder)
 

@@ -113,11 +113,9 @@ def test_export_adapter_of_unshareable_runs_raises(run_dir, pretrained_config, t
             ("--language", "'G'"),
         ),
         (export, ["adaptor"], ("'adaptor'",)),
-        (predict.main, ["clip.mp4"], ("--workdir", "--adapter")),
         (predict.main, ["--workdir", "x", "--adapter", "y", "clip.mp4"], ("--adapter",)),
         (predict.main, ["--adapter", "y", "--step", "3", "clip.mp4"], ("--step", "--workdir")),
-        (evaluate.main, ["--adapter", "y", "--data_dir", "x"], ("--data_dir", "--output")),
-        (evaluate.main, ["--adapter", "y", "--output", "x"], ("--data_dir", "--output")),
+        (evaluate.main, ["--adapter", "y", "--data_dir", "x"], ("--output",)),
     ],
 )
 def test_commands_with_wrong_arguments_exit_with_2(command, arguments, facts, capsys):

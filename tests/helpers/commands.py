@@ -184,13 +184,13 @@ def _stop_after_parsing(complete: bool) -> Callable:
 def _stop_after_flags(complete: bool) -> Callable:
     parse_flags = config_flags.parse_config_flags
 
-    def parse(values: Any, argv: list[str], required: str, usage: str) -> None:
+    def parse(values: Any, argv: list[str], usage: str, required: str = "config") -> None:
         if not complete and not any(word.startswith("--config") for word in argv):
             argv = [*argv, "--config=configs/demo.py"]
         if not complete and not any(word.startswith(f"--{required}") for word in argv):
             argv = [*argv, f"--{required}=x"]
         try:
-            parse_flags(values, argv, required, usage)
+            parse_flags(values, argv, usage, required)
         except SystemExit as error:
             raise WrongUse(f"{argv}: see the usage on stderr") from error
         raise Parsed

@@ -157,7 +157,7 @@ def test_texts_of_any_kind_stay_within_the_margins(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "both --config and --output are needed"),
+        ([], "--output is needed"),
         (["-o", "x.png", "--split=val"], "value should be one of <train|validation|test>"),
         (["-o", "x.png", "--num_clips=0"], "num_clips"),
         (["-o", "x.png", "--num_clips=101"], "num_clips"),

@@ -159,7 +159,6 @@ def test_evaluate_takes_the_views_it_is_told(run_dir, tmp_path, config, recordin
     [
         (["--workdir", "x", "--views", "2x1"], "1 or 3 crops"),
         (["--workdir", "x", "--views", "many"], "CROPSxSEGMENTS"),
-        ([], "one of the arguments --workdir --adapter --compare is required"),
         (["--workdir", "x", "--compare", "a", "b"], "not allowed with"),
         (["--compare", "a", "b", "--views", "1x1"], "leave out --views"),
         (["--compare", "a", "b", "--step", "last"], "leave out --step"),
