@@ -1,15 +1,13 @@
-"""Builds a dataset: `python -m tfds_builders DATASET[/CONFIG] --manual_dir SRC --data_dir OUT`.
+"""Build a dataset: `python -m tfds_builders DATASET[/CONFIG] --manual_dir SRC [--data_dir OUT]`.
 
-`python -m tfds_builders check DATASET …` only looks whether it could: see `check/command.py`.
+`python -m tfds_builders check DATASET …` decodes all clips without building: `check/command.py`.
 
-`tfds build` does the same but needs TensorFlow, so this parses TFDS's arguments and calls the
-builder itself. Progress and logs go to stderr, what was built to stdout. The exit status is 0 when
-the dataset is there, 1 when it could not be built, 2 when the command is wrong, 130 after Ctrl-C.
+Progress and logs go to stderr, a summary of the dataset to stdout. The exit status is 0 when the
+dataset is built, 1 when it can't be, 2 for wrong use, 130 after Ctrl-C.
 """
 
 import argparse
 import contextlib
-import dataclasses
 import io
 import logging
 import sys
@@ -17,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import simple_parsing
 import tensorflow_datasets as tfds
-from tensorflow_datasets.scripts.cli import build
 
+from dstadapter_jax.cli.defaults import default_data_dir
 from dstadapter_jax.cli.main import run_cli
+from dstadapter_jax.cli.paths import expanded_path
 from tfds_builders import clip_examples, datasets
 from tfds_builders.check import command as check
 from tfds_builders.clip_shards import FULL_DISK, LeftOut
@@ -30,22 +28,42 @@ from tfds_builders.public_dataset import MAX_MISSING
 from tfds_builders.sources import first_names
 from tfds_builders.staging import Staging
 
-OPTIONS = ("data_dir", "manual_dir", "overwrite", "beam_pipeline_options")
-
 _log = logging.getLogger("tfds_builders")  # __name__ is "__main__" here
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command and returns 0; wrong use exits with 2, whatever else is wrong raises."""
+    """Run the command and return 0; wrong use exits with status 2, other errors are raised."""
     if argv[:1] == ["check"]:
         return check.main(argv[1:])
-    parser = simple_parsing.ArgumentParser(
+    parser = _parser()
+    datasets.refuse_empty(parser, argv)
+    args = parser.parse_args(argv)
+    builder_cls, config = datasets.choose(parser, args.dataset, args.manual_dir)
+    options = datasets.options(parser, builder_cls, config, args.max_missing)
+    _build(builder_cls, options, args)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog="python -m tfds_builders",
-        description=f"Builds one of: {', '.join(DATASETS)}. Of the options of `tfds build` below, "
-        f"these have effect here: {', '.join(f'--{name}' for name in OPTIONS)}. "
-        "To check the clips first: python -m tfds_builders check --help",
+        description="Builds a dataset from videos on disk. To check the videos first: "
+        "python -m tfds_builders check --help",
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "dataset", metavar="DATASET[/CONFIG]", help=f"one of: {', '.join(DATASETS)}"
+    )
+    parser.add_argument(
+        "--manual_dir", type=expanded_path, metavar="SRC", help="folder of the videos; only read"
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=expanded_path,
+        metavar="OUT",
+        help="folder of all datasets (default: TFDS_DATA_DIR, or else ~/tensorflow_datasets)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
     parser.add_argument(
         "--max_missing",
         type=datasets.share,
@@ -53,53 +71,32 @@ def main(argv: Sequence[str]) -> int:
         help="share of each split's clips that may be missing or damaged; they are left out and "
         f"listed in metadata.json (default {MAX_MISSING}); not for recordings, which may lack none",
     )
-    parser.add_arguments(build.Args, dest="args")
-    datasets.refuse_empty(parser, argv)
-    parsed = parser.parse_args(argv)
-    builder_cls, config = _choose(parser, parsed.args)
-    options = datasets.options(parser, builder_cls, config, parsed.max_missing)
-    _build(builder_cls, options, parsed.args)
-    return 0
-
-
-def _choose(
-    parser: argparse.ArgumentParser, args: build.Args
-) -> tuple[type[tfds.core.DatasetBuilder], str]:
-    """Returns the builder class and the name of its config, or exits with what is wrong."""
-    given = _flat(dataclasses.asdict(args))
-    default = _flat(dataclasses.asdict(build.Args(positional_datasets=[], datasets=[])))
-    named = given.pop("positional_datasets") + given.pop("datasets")
-    for name, value in given.items():
-        if name not in OPTIONS and value != default[name]:
-            parser.error(f"--{name} has no effect here; options: --{', --'.join(OPTIONS)}")
-    if len(named) != 1:
-        parser.error(f"expected one dataset, got {len(named)}; one of: {', '.join(DATASETS)}")
-    return datasets.choose(parser, named[0], args.paths.manual_dir)
-
-
-def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """Takes the values out of TFDS's groups of options."""
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        flat |= _flat(value) if isinstance(value, dict) else {name: value}
-    return flat
+    parser.add_argument(
+        "--beam_pipeline_options",
+        metavar="OPTION=VALUE,…",
+        help="build on Apache Beam with these options, such as runner=DirectRunner",
+    )
+    return parser
 
 
 def _build(
-    builder_cls: type[tfds.core.DatasetBuilder], options: Mapping[str, Any], args: build.Args
+    builder_cls: type[tfds.core.DatasetBuilder],
+    options: Mapping[str, Any],
+    args: argparse.Namespace,
 ) -> None:
     # Absolute, since Beam's workers may run elsewhere.
-    manual_dir = Path(args.paths.manual_dir).expanduser().absolute()
+    manual_dir = args.manual_dir.absolute()
     datasets.check_folder(builder_cls, manual_dir)
-    config = tfds.download.DownloadConfig(manual_dir=manual_dir, beam_options=_beam_options(args))
+    beam_options = _beam_options(args.beam_pipeline_options)
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir, beam_options=beam_options)
 
     def new_builder(data_dir: Path) -> tfds.core.DatasetBuilder:
         file_format = clip_examples.FILE_FORMAT
         return builder_cls(data_dir=data_dir, file_format=file_format, **options)
 
-    data_dir = Path(args.paths.data_dir).expanduser().absolute()
+    data_dir = (args.data_dir or default_data_dir()).absolute()
     builder = new_builder(data_dir)
-    if args.debug.overwrite or not Path(builder.data_dir).exists():
+    if args.overwrite or not Path(builder.data_dir).exists():
         _prepare(new_builder, Staging(data_dir, Path(builder.data_dir)), config)
     elif builder.is_prepared():
         _check_bound(builder.info, options)
@@ -119,13 +116,13 @@ def _check_bound(info: tfds.core.DatasetInfo, options: Mapping[str, Any]) -> Non
         left_out.check()
 
 
-def _beam_options(args: build.Args) -> Any:
-    """Beam's `PipelineOptions`; None if it isn't to be used."""
-    if not args.generation.beam_pipeline_options:
+def _beam_options(flags: str | None) -> Any:
+    """Beam's `PipelineOptions`; None if the dataset is built without Beam."""
+    if not flags:
         return None
     from tfds_builders import beam_shards  # Beam is an extra
 
-    return beam_shards.parse_options(args.generation.beam_pipeline_options)
+    return beam_shards.parse_options(flags)
 
 
 def _prepare(

@@ -11,7 +11,7 @@ from tests.helpers.commands import (
 )
 
 
-@pytest.mark.parametrize("page", page_paths(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", page_paths(), ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_commands_of_a_page_are_accepted_by_their_parsers(page):
     text, refused = page.read_text(), []
     commands = [(command, True) for command in block_commands(text)]
@@ -46,6 +46,8 @@ def test_readme_has_commands():
         'gcloud ssh NAME --command="cd dstadapter_jax && python launch.py --confg configs/demo.py"',
         "python -m pytest tests/exports",
         "dstadapter trian --config configs/demo.py",
+        "python -m tfds_builders recordings --manual_dir SRC --num_shards 3",
+        "python -m tfds_builders check recordings --manual_dir SRC --data_dir DATA",
     ],
 )
 def test_check_command_with_a_wrong_word_refuses(command):

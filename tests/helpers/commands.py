@@ -108,10 +108,10 @@ def _check_python(words: list[str], *, complete: bool) -> None:
             raise WrongUse(f"no file {first}")
     if name == "pytest":
         _check_tests(arguments)
-    elif name.startswith(("dstadapter_jax", "launch")):
+    elif name.startswith(("dstadapter_jax", "launch", "tfds_builders")):
         arguments = [_filled(word) for word in arguments if ELLIPSIS not in word]
         _parse(_module(name), [word for word in arguments if word], complete=complete)
-    elif name.startswith(("tests", "benchmarks", "tfds_builders")):
+    elif name.startswith(("tests", "benchmarks")):
         _module(name, run=False)
 
 
@@ -130,7 +130,7 @@ def _filled(word: str) -> str:
 
 def _module(name: str, *, run: bool = True) -> Any:
     try:
-        package = importlib.util.find_spec(f"{name}.__main__") if "." in name else None
+        package = importlib.util.find_spec(f"{name}.__main__")
     except ModuleNotFoundError:  # a module, not a package
         package = None
     name = f"{name}.__main__" if package else name
@@ -200,4 +200,5 @@ def _stop_after_flags(complete: bool) -> Callable:
 
 def page_paths() -> list[pathlib.Path]:
     """Pages whose commands are checked."""
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+    pages = [*sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("tfds_builders/**/*.md"))]
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *pages]

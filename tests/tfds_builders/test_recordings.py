@@ -426,12 +426,12 @@ def test_threads_run_a_bounded_way_ahead():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected one dataset, got 0; one of: recordings"),
-        (["recordings", "recordings"], "expected one dataset, got 2"),
+        ([], "are required: DATASET[/CONFIG]"),
+        (["recordings", "recordings"], "unrecognized arguments: recordings"),
         (["recording"], "unknown dataset 'recording'; one of: recordings"),
         (["recordings/small"], "unknown config 'small' of recordings; one of: frames, original"),
         (["recordings"], "--manual_dir is needed"),
-        (["recordings", "--num_shards", "3"], "--num_shards has no effect here"),
+        (["recordings", "--num_shards", "3"], "unrecognized arguments: --num_shards"),
         (["recordings", "--color"], "unrecognized arguments: --color"),
     ],
 )
