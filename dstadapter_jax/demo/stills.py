@@ -25,7 +25,7 @@ from dstadapter_jax.demo.signs import REST
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.loading import dump_weights
-from dstadapter_jax.pretrained.names import is_adapter_weight
+from dstadapter_jax.pretrained.weight_table import is_adapter_weight
 
 PATH = Path(__file__).with_name("backbone.safetensors")
 SEED = 1_000_000  # differs from the seeds of the demo's signers and clips

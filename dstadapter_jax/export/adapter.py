@@ -34,7 +34,7 @@ from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.partition import partition
 from dstadapter_jax.parallel.mesh import make_mesh, replicated
 from dstadapter_jax.pretrained.backbone import BackboneRef
-from dstadapter_jax.pretrained.names import to_reference
+from dstadapter_jax.pretrained.weight_table import to_reference
 from dstadapter_jax.spotting.settings import FILE as SPOTTING_FILE
 from dstadapter_jax.spotting.settings import load_settings
 

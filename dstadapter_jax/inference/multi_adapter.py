@@ -20,7 +20,7 @@ from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.parallel.mesh import make_mesh, put_batch, replicated, traced_under
 from dstadapter_jax.pretrained.backbone import FrozenBackbone, resolve_backbone
-from dstadapter_jax.pretrained.names import to_params
+from dstadapter_jax.pretrained.weight_table import to_params
 
 ADVICE = "Load it into another MultiAdapterRecognizer."
 

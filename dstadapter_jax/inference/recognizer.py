@@ -21,8 +21,8 @@ from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.partition import partition
 from dstadapter_jax.parallel.mesh import make_mesh, put_batch, replicated, traced_under
 from dstadapter_jax.pretrained.backbone import BackboneRef, FrozenBackbone, resolve_backbone
-from dstadapter_jax.pretrained.formats import WeightsError
 from dstadapter_jax.pretrained.initialization import build_model
+from dstadapter_jax.pretrained.sources import WeightsError
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from dstadapter_jax.files.hashing import file_sha256
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.partition import partition
-from dstadapter_jax.pretrained.formats import WeightsError, resolve_source
 from dstadapter_jax.pretrained.loading import load_weights
-from dstadapter_jax.pretrained.names import to_params
+from dstadapter_jax.pretrained.sources import WeightsError, resolve_source
+from dstadapter_jax.pretrained.weight_table import to_params
 
 # Backbones bundled with this package, found by hash wherever training had read them from.
 BUNDLED = (Path(__file__).parents[1] / "demo/backbone.safetensors",)

@@ -1,8 +1,7 @@
-"""Weight files: local or fetched from the Hugging Face hub, read as name -> array."""
+"""Weight files, read as name -> array."""
 
 import contextlib
 import pickle
-import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from safetensors import SafetensorError, safe_open
 
-from dstadapter_jax.errors import UserError
 from dstadapter_jax.files.hashing import file_sha256
+from dstadapter_jax.pretrained.sources import WeightsError, first_line
 
 # Published in github.com/openai/CLIP, clip/clip.py, as part of each file's address.
 OPENAI_SHA256 = {
@@ -24,33 +23,6 @@ OPENAI_SHA256 = {
 }
 # Raised by the readers for files that are truncated, corrupt or in another format.
 _READ_ERRORS = (ValueError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile, zlib.error)
-
-
-class WeightsError(UserError):
-    """A weight file that can't be fetched or read, or that does not fit the model."""
-
-
-def resolve_source(source: str | Path, revision: str | None = None) -> Path:
-    """Return the local file of a weight source, fetching it from the Hugging Face hub if needed.
-
-    Args:
-        source: Path, or `hf:OWNER/REPO[/FILE]`; FILE is `model.safetensors` by default.
-        revision: Commit, tag or branch of an `hf:` source, by default the branch `main`; a full
-            commit hash pins the file. Ignored for a path.
-
-    Raises:
-        WeightsError: The source is malformed or can't be fetched.
-        FileNotFoundError: There is no such file.
-    """
-    if isinstance(source, str) and source.startswith("hf:"):
-        return _fetch(source, revision)
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{source}: expected a weight file, found {'a folder' if path.is_dir() else 'nothing'}."
-            " Pass a file or hf:OWNER/REPO/FILE."
-        )
-    return path
 
 
 @contextlib.contextmanager
@@ -74,29 +46,12 @@ def open_weights(path: Path) -> Iterator[Mapping[str, Any]]:
     except WeightsError:
         raise
     except OSError as error:
-        raise WeightsError(str(path), problem=f"can't be read ({_first_line(error)})") from error
+        raise WeightsError(str(path), problem=f"can't be read ({first_line(error)})") from error
     except _READ_ERRORS as error:
         raise WeightsError(
             str(path),
-            problem=f"corrupt, or not a {path.suffix} file ({_first_line(error)})",
+            problem=f"corrupt, or not a {path.suffix} file ({first_line(error)})",
             advice="Fetch it again.",
-        ) from error
-
-
-def _fetch(source: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download  # imported late: takes 0.2 s
-
-    match = re.fullmatch(r"hf:([^/]+/[^/]+)(?:/(.+))?", source)
-    if match is None:
-        raise WeightsError(source, expected="hf:OWNER/REPO or hf:OWNER/REPO/FILE", found=source)
-    repo, file = match[1], match[2] or "model.safetensors"
-    try:
-        return Path(hf_hub_download(repo, file, revision=revision))
-    except Exception as error:  # the client's errors share no base class
-        raise WeightsError(
-            f"{source} at revision {revision or 'main'}",
-            problem=f"can't be fetched ({_first_line(error)})",
-            advice="Check the name and the connection, or download the file and pass its path.",
         ) from error
 
 
@@ -170,7 +125,7 @@ def _load_torch(torch: Any, path: Path) -> Any:
             advice="Save the state_dict alone on the machine that wrote the file.",
         ) from error
     except RuntimeError as error:
-        reason = _first_line(error).split(". ")[0]
+        reason = first_line(error).split(". ")[0]
         raise WeightsError(
             str(path),
             problem="corrupt, or a TorchScript archive other than those of OpenAI's CLIP"
@@ -182,7 +137,3 @@ def state_dict_level(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
     """The mapping that holds the weights: under `state_dict` in MMEngine's checkpoints."""
     inner = tensors.get("state_dict")
     return inner if isinstance(inner, Mapping) else tensors
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

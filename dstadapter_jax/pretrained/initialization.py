@@ -11,8 +11,8 @@ from dstadapter_jax.files.hashing import file_sha256
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.backbone import BackboneRef
-from dstadapter_jax.pretrained.formats import resolve_source
 from dstadapter_jax.pretrained.loading import load_weights
+from dstadapter_jax.pretrained.sources import resolve_source
 
 logger = logging.getLogger(__name__)
 

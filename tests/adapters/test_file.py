@@ -22,7 +22,7 @@ from dstadapter_jax.adapters.schema import SchemaError
 from dstadapter_jax.files.hashing import checksum_arrays, checksum_json, file_sha256
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.pretrained.backbone import BUNDLED, BackboneRef, resolve_backbone
-from dstadapter_jax.pretrained.formats import WeightsError
+from dstadapter_jax.pretrained.sources import WeightsError
 from tests.helpers.adapters import SIZES, draw_adapter, write_drawn, write_tower
 from tests.helpers.errors import raises
 

@@ -7,7 +7,7 @@ from dstadapter_jax.demo import stills
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.initialization import init_model
 from dstadapter_jax.pretrained.loading import load_weights
-from dstadapter_jax.pretrained.names import is_adapter_weight
+from dstadapter_jax.pretrained.weight_table import is_adapter_weight
 
 
 def test_shipped_backbone_locates_hands_in_stills() -> None:

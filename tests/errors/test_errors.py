@@ -6,7 +6,7 @@ import pytest
 
 from dstadapter_jax.checkpoints.integrity import CorruptCheckpointError
 from dstadapter_jax.errors import ConfigError, UserError
-from dstadapter_jax.pretrained.formats import WeightsError
+from dstadapter_jax.pretrained.sources import WeightsError
 
 
 def test_user_error_with_mismatch_builds_message_from_fields():

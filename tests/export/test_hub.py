@@ -5,7 +5,7 @@ import pytest
 from dstadapter_jax import predict
 from dstadapter_jax.adapters.file import AdapterError
 from dstadapter_jax.export.__main__ import main as export
-from dstadapter_jax.pretrained.formats import WeightsError
+from dstadapter_jax.pretrained.sources import WeightsError
 from tests.helpers.adapters import printed_lines
 from tests.helpers.errors import raises
 from tests.helpers.hub_server import COMMIT, TOKEN, serving

@@ -16,7 +16,7 @@ from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.files.hashing import file_sha256
 from dstadapter_jax.pretrained.backbone import BackboneRef
 from dstadapter_jax.pretrained.initialization import init_model
-from dstadapter_jax.pretrained.names import is_adapter_weight
+from dstadapter_jax.pretrained.weight_table import is_adapter_weight
 from dstadapter_jax.training.trainer import Trainer
 
 SIZES = {"input_resolution": 32, "num_frames": 4, "patch_size": 8, "width": 32, "layers": 2}

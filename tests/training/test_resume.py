@@ -18,8 +18,8 @@ from dstadapter_jax import ModelConfig, dump_weights
 from dstadapter_jax.checkpoints.integrity import CheckpointError
 from dstadapter_jax.errors import ConfigError
 from dstadapter_jax.inference.recognizer import Recognizer
-from dstadapter_jax.pretrained.formats import WeightsError
 from dstadapter_jax.pretrained.initialization import build_model, init_model
+from dstadapter_jax.pretrained.sources import WeightsError
 from dstadapter_jax.training.loop import train_and_evaluate
 from dstadapter_jax.training.resume import RunMismatchError, check_same_run
 from dstadapter_jax.training.trainer import Trainer
