@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from dstadapter_jax.cli.defaults import default_data_dir
 from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.cli.paths import expanded_path
+from dstadapter_jax.errors import UserError
 from tfds_builders import clip_examples, datasets
 from tfds_builders.check import command as check
 from tfds_builders.clip_shards import FULL_DISK, LeftOut
@@ -99,19 +100,25 @@ def _build(
     if args.overwrite or not Path(builder.data_dir).exists():
         _prepare(new_builder, Staging(data_dir, Path(builder.data_dir)), config)
     elif builder.is_prepared():
-        _check_bound(builder.info, options)
+        _check_bound(builder, options)
         _log.info("Built before and left as it is; --overwrite builds it again.")
     else:
-        raise ValueError(f"{builder.data_dir} is no whole dataset: remove it or use --overwrite.")
+        raise UserError(
+            str(builder.data_dir),
+            expected="a complete dataset",
+            found="a folder without dataset_info.json",
+            advice="Remove it, or replace it with --overwrite.",
+        )
     print(_summary(new_builder(data_dir)))
 
 
-def _check_bound(info: tfds.core.DatasetInfo, options: Mapping[str, Any]) -> None:
+def _check_bound(builder: tfds.core.DatasetBuilder, options: Mapping[str, Any]) -> None:
     """Raises `UnusableClipsError` if a dataset built before lacks more than is allowed now."""
     if "max_missing" in options:
-        missing = info.metadata["missing"]
+        info, folder = builder.info, str(builder.data_dir)
+        missing, num_unlisted = info.metadata["missing"], info.metadata["num_unlisted"]
         to_find = {s: len(missing[s]) + found.num_examples for s, found in info.splits.items()}
-        left_out = LeftOut(to_find, options["max_missing"], info.metadata.get("num_unlisted", {}))
+        left_out = LeftOut(folder, to_find, options["max_missing"], num_unlisted)
         left_out.reasons = missing
         left_out.check()
 
@@ -147,8 +154,6 @@ def _prepare(
             if not staging.num_shards() or getattr(error, "errno", None) in FULL_DISK:
                 staging.remove()
                 raise
-            if isinstance(error, ValueError):
-                raise ValueError(f"{error}\n{_kept(staging)}") from error
             _log.info("%s", _kept(staging))
             raise
         staging.remove()

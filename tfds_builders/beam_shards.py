@@ -5,15 +5,20 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
+from dstadapter_jax.errors import UserError
 from tfds_builders.clip_shards import Shard, write_shard
+
+OPTION = "--beam_pipeline_options"
 
 logging.getLogger("apache_beam").setLevel(logging.ERROR)  # of other clouds' missing packages
 try:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 except ImportError as error:
-    raise ValueError(
-        "--beam_pipeline_options needs Apache Beam: .venv/bin/pip install -r requirements-beam.txt"
+    raise UserError(
+        OPTION,
+        problem="Apache Beam is not installed",
+        advice="Install it: .venv/bin/pip install -r requirements-beam.txt",
     ) from error
 
 _log = logging.getLogger(__name__)
@@ -23,13 +28,13 @@ def parse_options(flags: str) -> PipelineOptions:
     """Reads `runner=DirectRunner,direct_num_workers=2`, as `tfds build` has it.
 
     Raises:
-      ValueError: there is no option of that name.
+      UserError: Beam has no option of that name.
     """
     options = PipelineOptions([f"--{flag}" for flag in flags.split(",")])
     known = options.get_all_options()
     names = [flag.partition("=")[0] for flag in flags.split(",")]
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"--beam_pipeline_options: Beam knows no option {', '.join(unknown)}.")
+        raise UserError(OPTION, expected="options of Beam's", found=", ".join(unknown))
     workers = options.view_as(WorkerOptions)
     workers.default_sdk_harness_log_level = workers.default_sdk_harness_log_level or "WARNING"
     return options
@@ -43,8 +48,7 @@ def write(
     What the shards hold stays on the file system, which all workers have to see.
 
     Raises:
-      ValueError: a worker failed; a full disk, too, is told so, since what others have finished
-        is to be kept.
+      UserError: a worker failed, also on a full disk: shards that others have finished are kept.
     """
     _log.info("%d shards on Beam: %s", len(shards), options.get_all_options(drop_default=True))
     try:
@@ -54,4 +58,4 @@ def write(
     except Exception as error:
         # Of a worker's error, its stack on this and on that machine, the last line tells what.
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"Beam: {reason[-1]}") from error
+        raise UserError("Apache Beam", problem=reason[-1]) from error

@@ -11,6 +11,7 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from dstadapter_jax.errors import UserError
 from tfds_builders import clip_examples
 from tfds_builders.clip_examples import Clip
 from tfds_builders.clip_shards import LeftOut, Shard, write_shard
@@ -36,7 +37,7 @@ class ClipDatasetBuilder(FileReaderBuilder):
           The clips of each split, and those that are left out already.
 
         Raises:
-          ValueError: something is wrong with the folder or the lists.
+          SourceError: something is wrong with the folder or the lists.
         """
 
     def _storage(self) -> str:
@@ -93,7 +94,11 @@ class ClipDatasetBuilder(FileReaderBuilder):
         for shard in shards:
             result = shard.result(self.info.features)
             if result is None:
-                raise ValueError(f"{shard.path}: its clips were changed while it was written")
+                raise UserError(
+                    str(shard.path),
+                    problem="its clips changed while it was written",
+                    advice="Start the same command again once all files are copied.",
+                )
             lengths.append(result["num_clips"])
             clips = {clip.id: clip for clip in shard.clips}
             for clip_id, reason in result["left_out"].items():

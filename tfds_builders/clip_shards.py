@@ -21,6 +21,7 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from dstadapter_jax.data.video import reader as video
 from tfds_builders.clip_examples import JPEG_QUALITY, SHORT_SIDE, Clip, encode_clip
+from tfds_builders.sources import SourceError
 
 DRAFT = ".draft"  # ends the names of files that aren't whole
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -29,14 +30,17 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-class UnusableClipsError(ValueError):
-    """Clips that are missing or can't be decoded: one error for all of a dataset's."""
+class UnusableClipsError(SourceError):
+    """More clips are missing or can't be decoded than a dataset may lack.
 
-    def __init__(self, count: int, reasons: Sequence[str], advice: str):
-        lines = "\n".join(f"  {reason}" for reason in reasons)
-        super().__init__(
-            f"{count:,} clip(s) can't be read, so nothing was built:\n{lines}\n{advice}"
-        )
+    Attributes:
+      num_clips: their number.
+    """
+
+    def __init__(self, folder: str, num_clips: int, problems: Sequence[str], advice: str):
+        summary = f"{num_clips:,} clip(s) can't be read, so nothing was built"
+        super().__init__(folder, problems, advice, summary=summary)
+        self.num_clips = num_clips
 
 
 class LeftOut:
@@ -52,11 +56,20 @@ class LeftOut:
 
     def __init__(
         self,
+        folder: str,
         num_listed: Mapping[str, int],
         max_share: float,
         num_unlisted: Mapping[str, int] = MappingProxyType({}),
     ):
-        """Takes the number of listed clips in each split, and the share that it may lack."""
+        """Takes the number of listed clips in each split, and the share that it may lack.
+
+        Args:
+          folder: the clips' or the dataset's, for errors.
+          num_listed: listed clips of each split.
+          max_share: the share of a split that may be left out.
+          num_unlisted: official clips of each split that no list names.
+        """
+        self._folder = folder
         self.reasons: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self.labels: dict[str, dict[str, str]] = {split: {} for split in num_listed}
         self.signers: dict[str, dict[str, str]] = {split: {} for split in num_listed}
@@ -92,7 +105,9 @@ class LeftOut:
             )
         every = [f"{i}: {why}" for reasons in self.reasons.values() for i, why in reasons.items()]
         short = [f"{n:,} clips of {s} are on no list" for s, n in self.num_unlisted.items() if n]
-        raise UnusableClipsError(sum(counts.values()), [*short, *sorted(every)], advice)
+        raise UnusableClipsError(
+            self._folder, sum(counts.values()), [*short, *sorted(every)], advice
+        )
 
 
 @dataclasses.dataclass(frozen=True)

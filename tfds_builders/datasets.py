@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from dstadapter_jax.errors import UserError
 from tfds_builders.archives import unpack_hint
 from tfds_builders.public_dataset import PublicDatasetBuilder
 
@@ -69,9 +70,14 @@ def share(text: str) -> float:
 
 
 def check_folder(builder_cls: type[tfds.core.DatasetBuilder], manual_dir: Path) -> None:
-    """Raises ValueError if there is no such folder, or nothing in it."""
-    if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
-        problem = "is empty" if manual_dir.is_dir() else "is not a folder"
-        instructions = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
-        hint = unpack_hint([manual_dir] if manual_dir.is_file() else [])
-        raise ValueError(f"--manual_dir {manual_dir} {problem}. {instructions}\n{hint}".rstrip())
+    """Raise UserError if the folder is missing or empty."""
+    if manual_dir.is_dir() and any(manual_dir.iterdir()):
+        return
+    found = "an empty folder" if manual_dir.is_dir() else "nothing"
+    hint = unpack_hint([manual_dir]) if manual_dir.is_file() else ""
+    raise UserError(
+        f"--manual_dir {manual_dir}",
+        expected="a folder of videos",
+        found="a file" if manual_dir.is_file() else found,
+        advice=f"{builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS}\n{hint}".rstrip(),
+    )

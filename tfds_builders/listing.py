@@ -85,7 +85,7 @@ class Listing:
 
     def left_out(self, max_share: float) -> LeftOut:
         """The clips that are left out whatever the files hold; `max_share` of a split may be."""
-        left_out = LeftOut(self.num_to_find(), max_share, self.num_unlisted)
+        left_out = LeftOut(str(self.folder), self.num_to_find(), max_share, self.num_unlisted)
         for split, clips in self.missing.items():
             for clip_id, clip in clips.items():
                 left_out.add(split, clip_id, clip.label, clip.signer, NO_FILE)

@@ -112,8 +112,8 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
             listing = self._read(folder, files)
             listing.check()
         except SourceError as error:
-            advice = f"{error.advice}\n{self._advice(files)}".strip()
-            raise SourceError(error.where, error.problems, advice) from error
+            error.add_advice(self._advice(files))
+            raise
         listing.warnings += unlisted_warnings(listing.unlisted)
         if folder != given:
             listing.warnings.insert(0, f"{given} is a part of the dataset: {folder} is used")
@@ -152,8 +152,8 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
         try:
             left_out.check()
         except clip_shards.UnusableClipsError as error:
-            advice = self._advice(files_below(listing.folder))
-            raise ValueError(f"{listing.folder}: {error}\n{advice}") from error
+            error.add_advice(self._advice(files_below(listing.folder)))
+            raise
         return left_out
 
 

@@ -5,16 +5,32 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import TypeVar
 
+from dstadapter_jax.errors import UserError
+
 _Key = TypeVar("_Key", bound=Hashable)
 
 
-class SourceError(ValueError):
-    """What is wrong with the files a dataset is built from, all of it at once, and what to do."""
+class SourceError(UserError):
+    """Everything that is wrong with the files of a dataset, one problem a line.
 
-    def __init__(self, where: str, problems: Sequence[str], advice: str = ""):
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{where}:\n{lines}" + (f"\n{advice}" if advice else ""))
-        self.where, self.problems, self.advice = where, problems, advice
+    Attributes:
+      problems: one line each; `problem` has all of them.
+    """
+
+    def __init__(self, where: str, problems: Sequence[str], advice: str = "", *, summary: str = ""):
+        super().__init__(where, problem="\n".join(problems), advice=advice)
+        self.problems, self._summary = list(problems), summary
+        self._set_message()
+
+    def add_advice(self, text: str) -> None:
+        """Append lines to the advice."""
+        self.advice = f"{self.advice}\n{text}".strip()
+        self._set_message()
+
+    def _set_message(self) -> None:
+        head = ": ".join(filter(None, [self.where, self._summary]))
+        problems = (f"  {problem}" for problem in self.problems)
+        self.args = ("\n".join(filter(None, [f"{head}:", *problems, self.advice])),)
 
 
 def files_below(folder: Path) -> Iterator[Path]:

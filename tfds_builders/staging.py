@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from dstadapter_jax.errors import UserError
 from tfds_builders.clip_builder import SHARDS
 from tfds_builders.clip_shards import DRAFT
 
@@ -32,7 +33,7 @@ class Staging:
         """Keeps other processes out until left or killed, and clears up after a killed one.
 
         Raises:
-          ValueError: another process builds this dataset.
+          UserError: another process builds this dataset.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LOCK
@@ -43,9 +44,10 @@ class Staging:
             except (BlockingIOError, FileNotFoundError):
                 held = False  # not even where the other one has just finished and removed it
             if not held:
-                raise ValueError(
-                    f"{self.folder}: another process builds this dataset there; wait for it or "
-                    "stop it."
+                raise UserError(
+                    str(self.folder),
+                    problem="another process builds this dataset",
+                    advice="Wait for it or stop it.",
                 )
             self._recover()
             yield

@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from tests.helpers.errors import raises
 from tfds_builders import __main__ as command
 from tfds_builders.archives import unpack_hint
 from tfds_builders.include import index as include
@@ -40,7 +41,7 @@ def split(path, size):
 
 def refused(dataset, folder, tmp_path):
     arguments = [dataset, "--manual_dir", str(folder), "--data_dir", str(tmp_path / "out")]
-    with pytest.raises(ValueError) as caught:  # noqa: PT011  # its text is looked at
+    with raises() as caught:
         command.main(arguments)
     return str(caught.value)
 
@@ -95,7 +96,7 @@ def test_autsl_with_passwords_and_parts(tmp_path):
 def test_bukva_given_as_the_file_itself_with_another_inside(tmp_path):
     path = zip_file(tmp_path / "bukva.zip", {"inner/trimmed.zip": b"", "annotations.tsv": b""})
     message = refused("bukva/trimmed", path, tmp_path)
-    assert f"--manual_dir {path} is not a folder" in message
+    assert f"--manual_dir {path}: expected a folder of videos, found a file" in message
     assert "bukva.zip: holds archives itself, such as inner/trimmed.zip: unpack these" in message
     assert f"  cd {tmp_path} && 7z x bukva.zip '-o*'" in message
 

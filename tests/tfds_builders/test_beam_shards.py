@@ -116,7 +116,7 @@ def test_a_worker_that_fails(tmp_path):
     _, errors = child.communicate(timeout=120)
     assert child.returncode == 1
     *_, last = errors.splitlines()
-    assert re.match("error: Beam: OSError: .*File too large; .* MB are free there", last)
+    assert re.match("error: Apache Beam: OSError: .*File too large; .* MB are free there", last)
     assert not (tmp_path / "out" / "autsl").exists()
 
 
@@ -124,8 +124,8 @@ def test_a_worker_that_fails(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("direct_num_worker=2", "Beam knows no option direct_num_worker"),
-        ("runner=NoRunner", "error: Beam: Unexpected pipeline runner: NoRunner"),
+        ("direct_num_worker=2", "found direct_num_worker"),
+        ("runner=NoRunner", "error: Apache Beam: Unexpected pipeline runner: NoRunner"),
     ],
 )
 def test_wrong_options(tmp_path, options, message):

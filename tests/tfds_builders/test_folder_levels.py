@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.dataset_trees import put
+from tests.helpers.errors import raises
 from tfds_builders import __main__ as command
 from tfds_builders import sources
 from tfds_builders.autsl import autsl_dataset_builder as autsl
@@ -15,7 +16,6 @@ from tfds_builders.bukva import bukva_dataset_builder as bukva
 from tfds_builders.include import include_dataset_builder as include
 from tfds_builders.lsa64 import lsa64_dataset_builder as lsa64
 from tfds_builders.recordings import index, recordings_dataset_builder
-from tfds_builders.recordings.index import RecordingsError
 
 LABELS = {"train": "signer0_sample1,1", "val": "signer1_sample1,2", "test": "signer6_sample1,3"}
 HEADER = "attachment_id\tuser_id\ttext\tbegin\tend\ttrain"
@@ -192,7 +192,7 @@ def test_recordings_that_are_one_label_stay_where_they_are(tmp_path):
     put(tmp_path, ["home/hi/0.mp4", "home/bye/0.mp4"])
     put(tmp_path, ["home/budget.csv"], b"date,sum\n")
     assert index.find(tmp_path / "home/hi") == tmp_path / "home/hi"
-    with pytest.raises(RecordingsError, match="give the one that it lies in"):
+    with raises(sources.SourceError, problem="not in a folder named as its label"):
         index.read(tmp_path / "home/hi")
     # One label, and nothing else.
     put(tmp_path, [f"one/hi/{i}.mp4" for i in range(3)])

@@ -99,7 +99,7 @@ def _read_annotations(folder: Path, files: Sequence[Path]) -> list[_Row]:
     tables = [file for file in files if file.name.lower() == ANNOTATIONS]
     if len(tables) != 1:
         problems = [file.relative_to(folder).as_posix() for file in tables] or ["none found"]
-        raise SourceError(f"{folder}: expected one {ANNOTATIONS}", problems)
+        raise SourceError(str(folder), problems, f"Expected one {ANNOTATIONS}.")
     header, *table = _table(tables[0])
     letters = frozenset(label_names())
     rows, problems, lines = [], [], defaultdict(list)

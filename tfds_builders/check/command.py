@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from dstadapter_jax.cli.paths import expanded_path
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.html.markup import printable
 from tfds_builders import datasets
 from tfds_builders.check import page
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
       SourceError: the dataset's lists are missing or wrong, or no clip is there.
-      ValueError: there is no such folder, or the report can't be written.
+      UserError: there is no such folder, or the report can't be written.
     """
     parser = _parser()
     datasets.refuse_empty(parser, argv)
@@ -115,9 +116,11 @@ def _make_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ValueError(
-            f"--report {folder}: can't be written to ({reason}); give another folder."
+        raise UserError(
+            f"--report {folder}",
+            expected="a folder that reports can be written to",
+            found=error.strerror,
+            advice="Choose another one.",
         ) from error
 
 

@@ -61,8 +61,9 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
     found = by_key(folder, files, _name_of)
     split_of = listed(variant)
     if strange := sorted(f"{name}.mp4" for name in found.keys() - split_of.keys()):
+        problems = [f"{name}: LSA64 has no such clip" for name in strange]
         advice = "Expected SIGN_SIGNER_TAKE.mp4 from 001_001_001.mp4 to 064_010_005.mp4."
-        raise SourceError(f"{folder} holds clips that LSA64 doesn't have", strange, advice)
+        raise SourceError(str(folder), problems, advice)
     names = label_names()
     listing = Listing(METHODS[variant], folder)
     for name, split in split_of.items():

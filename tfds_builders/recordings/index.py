@@ -23,10 +23,6 @@ SPLIT_NAMES = {
 }
 
 
-class RecordingsError(SourceError):
-    """What is wrong with a user's recordings."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Recordings:
     """The clips, sorted by id (their path, relative to the folder).
@@ -91,16 +87,16 @@ def read(folder: Path) -> Recordings:
     """Reads the recordings in `folder`: its CSV if it has one at its top, else its subfolders.
 
     Raises:
-      RecordingsError: something is wrong with them; the message lists every problem.
+      SourceError: something is wrong with them; the message lists every problem.
     """
     tables = _tables(folder)
     if len(tables) > 1:
-        raise RecordingsError(
+        raise SourceError(
             str(folder), [p.name for p in tables], "Expected one CSV at most: remove the others."
         )
     recordings = read_csv(tables[0]) if tables else read_folder(folder)
     if not recordings.clips:
-        raise RecordingsError(
+        raise SourceError(
             str(tables[0] if tables else folder),
             ["no clips found"],
             "Expected videos as LABEL/clip.mp4, or a CSV with the columns "
@@ -129,11 +125,11 @@ def read_folder(folder: Path) -> Recordings:
         advice = "Expected LABEL/clip.mp4."
         if not clips:
             advice += " If this folder is one label's, give the one that it lies in."
-        raise RecordingsError(str(folder), problems, advice)
+        raise SourceError(str(folder), problems, advice)
     if len(labels := {clip.label for clip in clips}) == 1:
         problem = f"one label for all {len(clips)} clips: {labels.pop()}"
         advice = "Expected several. If their folders lie deeper, give the one that they lie in."
-        raise RecordingsError(str(folder), [problem], advice)
+        raise SourceError(str(folder), [problem], advice)
     return Recordings(sorted(clips, key=lambda clip: clip.id), ignored=sorted(ignored))
 
 
@@ -149,7 +145,7 @@ def read_csv(table: Path) -> Recordings:
         problems += [(row.line, problem) for problem in _row_problems(row, table.parent)]
     problems += _duplicates(rows) + _blanks(rows, "signer") + _blanks(rows, "split")
     if problems:
-        raise RecordingsError(str(table), [f"line {n}: {text}" for n, text in sorted(problems)])
+        raise SourceError(str(table), [f"line {n}: {text}" for n, text in sorted(problems)])
     rows.sort(key=lambda row: _id(row.path))
     return Recordings(
         [
@@ -177,9 +173,9 @@ def _rows(table: Path, problems: list[tuple[int, str]]) -> list[_Row]:
                     text = f"{len(values)} fields, {len(header)} expected"
                     problems.append((reader.line_num, text))
     except UnicodeDecodeError as error:
-        raise RecordingsError(str(table), [f"not UTF-8: {error}"], "Save it as UTF-8.") from error
+        raise SourceError(str(table), [f"not UTF-8: {error}"], "Save it as UTF-8.") from error
     except csv.Error as error:
-        raise RecordingsError(str(table), [f"line {reader.line_num}: {error}"]) from error
+        raise SourceError(str(table), [f"line {reader.line_num}: {error}"]) from error
     return rows
 
 
@@ -189,7 +185,7 @@ def _check_header(table: Path, header: list[str]) -> None:
     problems += [f"column {name!r} twice" for name in COLUMNS if header.count(name) > 1]
     if problems:
         advice = f"The first line names the columns, with commas between: {','.join(COLUMNS)}"
-        raise RecordingsError(str(table), problems, f"{advice} (the last two may be left out).")
+        raise SourceError(str(table), problems, f"{advice} (the last two may be left out).")
 
 
 def _row_problems(row: _Row, folder: Path) -> Iterator[str]:

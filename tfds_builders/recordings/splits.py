@@ -8,7 +8,8 @@ import numpy as np
 
 from tfds_builders.clip_examples import Clip
 from tfds_builders.listing import SPLITS
-from tfds_builders.recordings.index import Recordings, RecordingsError
+from tfds_builders.recordings.index import Recordings
+from tfds_builders.sources import SourceError
 
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2  # of the clips
 SEED = 0
@@ -24,7 +25,7 @@ def make(recordings: Recordings) -> tuple[Splits, str]:
     for each label. The same recordings always give the same splits.
 
     Raises:
-      RecordingsError: no division, or not the user's, is fit to train and to test on.
+      SourceError: no division, or not the user's, is fit to train and to test on.
     """
     clips = recordings.clips
     if recordings.split_of:
@@ -43,7 +44,7 @@ def make(recordings: Recordings) -> tuple[Splits, str]:
         )
         advice = ""
     if problems := [*_missing_splits(splits), *_lone_labels(splits), *_shared_signers(splits)]:
-        raise RecordingsError(f"Splits {method}", problems, advice)
+        raise SourceError(f"Splits {method}", problems, advice)
     return splits, method
 
 
@@ -55,7 +56,7 @@ def by_signer(clips: list[Clip]) -> Splits:
     """
     signers = sorted({clip.signer for clip in clips})
     if len(signers) < len(SPLITS):
-        raise RecordingsError(
+        raise SourceError(
             "Splits by signer",
             [f"{len(signers)} signer(s): {', '.join(signers)}"],
             f"Expected at least {len(SPLITS)}, one a split. Record more signers, give a column "
@@ -110,7 +111,7 @@ def by_label(clips: list[Clip]) -> Splits:
         of_label[clip.label].append(clip)
     few = [f"{label}: {len(c)} clip(s)" for label, c in sorted(of_label.items()) if len(c) < 3]
     if few:
-        raise RecordingsError(
+        raise SourceError(
             "Splits drawn for each label",
             few,
             "Expected at least 3 clips of each label, one a split. Record more, leave these labels "
