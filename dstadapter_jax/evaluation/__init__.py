@@ -1,1 +1,1 @@
-"""What an evaluation tells: scores, accuracies with their intervals, signs, signers, two runs."""
+"""Evaluation: scores, metrics with intervals, calibration, comparison of runs, reports."""

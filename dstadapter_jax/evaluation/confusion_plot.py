@@ -7,21 +7,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
+from dstadapter_jax.html.charts import MAX_NAMED_CLASSES
 from dstadapter_jax.visualization.figures import save_figure
-
-NAMED_CLASSES = 40  # more names than that can't be read along an axis
 
 
 def draw_confusion(
     path: pathlib.Path, labels: np.ndarray, predictions: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Draws the share of each true class (row) that was taken for each class (column).
+    """Draws a confusion matrix with rows that sum to 1.
 
     Args:
-        path: Of the PNG file.
+        path: The PNG file.
         labels: `(clips,)` true ids.
         predictions: `(clips,)` predicted ids.
-        names: By id.
+        names: Class names by id.
     """
     classes = len(names)
     counts = np.zeros((classes, classes))
@@ -35,9 +34,9 @@ def draw_confusion(
     axes.set(
         xlabel="predicted", ylabel="true", title=f"top-1 {accuracy:.1%} of {len(labels)} clips"
     )
-    if classes <= NAMED_CLASSES:
+    if classes <= MAX_NAMED_CLASSES:
         shown = names if _drawable("".join(names)) else [str(label) for label in range(classes)]
-        # Without mathtext, to which a name with two dollar signs would be a formula.
+        # Matplotlib would take a name with two dollar signs for a formula.
         axes.set_xticks(range(classes), shown, rotation=90, parse_math=False)
         axes.set_yticks(range(classes), shown, parse_math=False)
     figure.colorbar(picture, label="share of the true class", fraction=0.046)
@@ -45,6 +44,6 @@ def draw_confusion(
 
 
 def _drawable(text: str) -> bool:
-    """Whether matplotlib's own font has these characters; it lacks those of Chinese, say."""
+    """Whether Matplotlib's own font has these characters; it lacks Chinese, for example."""
     glyphs = get_font(findfont("DejaVu Sans")).get_charmap()
     return all(ord(character) in glyphs for character in text)

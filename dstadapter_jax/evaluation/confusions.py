@@ -1,4 +1,4 @@
-"""Which signs are taken for which."""
+"""Confusions: signs whose clips are predicted as another sign."""
 
 import dataclasses
 
@@ -9,11 +9,11 @@ from dstadapter_jax.evaluation.scores import Scores
 
 @dataclasses.dataclass(frozen=True)
 class ConfusedPair:
-    """Two signs, clips of which were taken for the other.
+    """Two signs of which clips of one were predicted as the other.
 
     Attributes:
-        labels: Their ids: first the one that was more often taken for the other.
-        counts: Clips of the first taken for the second, and of the second taken for the first.
+        labels: Their ids; the sign that was more often predicted as the other comes first.
+        counts: Clips of the first predicted as the second, and of the second as the first.
     """
 
     labels: tuple[int, int]
@@ -21,21 +21,21 @@ class ConfusedPair:
 
 
 def confusion_counts(scores: Scores) -> np.ndarray:
-    """Clips of each true class (row) taken for each class (column), `(classes, classes)`."""
+    """Clips of each true class (row) by predicted class (column), `(classes, classes)`."""
     classes = scores.probabilities.shape[1]
     cells = scores.labels * classes + scores.predictions
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
-def confused_pairs(counts: np.ndarray, most: int) -> list[ConfusedPair]:
-    """The pairs with the most clips taken for the other one, both ways together; `most` of them.
+def confused_pairs(counts: np.ndarray, max_pairs: int) -> list[ConfusedPair]:
+    """The pairs with the most confused clips, counted in both directions.
 
     Args:
-        counts: As `confusion_counts` gives them.
-        most: How many pairs.
+        counts: Confusion matrix, as from `confusion_counts`.
+        max_pairs: Largest number of pairs.
     """
     both = np.triu(counts + counts.T, k=1)
-    order = np.argsort(-both, axis=None, kind="stable")[:most]
+    order = np.argsort(-both, axis=None, kind="stable")[:max_pairs]
     pairs = []
     for i, j in np.stack(np.unravel_index(order, both.shape), axis=1).tolist():
         if not both[i, j]:
@@ -45,14 +45,15 @@ def confused_pairs(counts: np.ndarray, most: int) -> list[ConfusedPair]:
     return pairs
 
 
-def typical_clip(scores: Scores, label: int, taken_for: int) -> int | None:
-    """The place of the clip that shows best how one sign is taken for another.
+def typical_clip(scores: Scores, label: int, predicted: int) -> int | None:
+    """The index of the clip that shows a confusion best.
 
-    It is the one taken for it with the highest probability. If none is, it is the one whose own
-    sign has the highest; None if the split has no clip of the sign.
+    This is the clip of `label` that is predicted as `predicted` with the highest probability, or,
+    without such a clip, the one with the highest probability of its own sign. None if the split has
+    no clip of the sign.
     """
     own = scores.labels == label
-    rows, column = np.flatnonzero(own & (scores.predictions == taken_for)), taken_for
+    rows, column = np.flatnonzero(own & (scores.predictions == predicted)), predicted
     if not rows.size:
         rows, column = np.flatnonzero(own), label
     return int(rows[scores.probabilities[rows, column].argmax()]) if rows.size else None

@@ -8,12 +8,13 @@ from typing import Any
 from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
+from dstadapter_jax.errors import UserError
 from dstadapter_jax.evaluation import bootstrap
 from dstadapter_jax.evaluation.calibration import Calibration
 from dstadapter_jax.evaluation.comparison import Comparison
 from dstadapter_jax.evaluation.confusion_plot import draw_confusion
-from dstadapter_jax.evaluation.report import comparison_page, evaluation_page
-from dstadapter_jax.evaluation.report.evaluation import Evaluation
+from dstadapter_jax.evaluation.report.comparison_page import render_comparison
+from dstadapter_jax.evaluation.report.evaluation_page import Evaluation, render_evaluation
 from dstadapter_jax.evaluation.report.provenance import clips_sha256
 from dstadapter_jax.evaluation.results import EvaluationResult, MissingClips
 from dstadapter_jax.evaluation.scores import score_split
@@ -33,19 +34,19 @@ def evaluate(
     """Evaluates on a split and writes the results to `workdir`.
 
     Args:
-        recognizer: Of the run that `workdir` holds.
-        workdir: Where the results go, written by the first of many processes.
+        recognizer: The model.
+        workdir: Folder for the results, which the first of several processes writes.
         split: `train`, `validation` or `test`.
-        data_dir: Where the dataset is now, if not where training found it.
-        views: Of each clip.
+        data_dir: TFDS data directory, if the dataset moved since training.
+        views: Views of a clip that are averaged.
 
     Returns:
-        What `eval_SPLIT.json` holds. `num_clips` is what the accuracies are fractions of; of these,
-        `num_missing` are missing, damaged or on no list, and count as wrong.
-        `num_unavailable` more are listed and nobody can have them: they don't count.
+        Contents of `eval_SPLIT.json`. Accuracies are shares of `num_clips`; `num_missing` of these
+        are missing, damaged or not listed, and count as wrong. `num_unavailable` further clips
+        were never published and do not count.
 
     Raises:
-        ValueError: Labels differ, or what the model says isn't finite; nothing is written.
+        UserError: Labels differ, or scores are not finite; nothing is written.
     """
     data = recognizer.config["data"]
     # The config of an adapter file has no `test_signer`.
@@ -54,13 +55,16 @@ def evaluate(
     try:
         scores = score_split(recognizer, dataset, split, "test", views)
     except FloatingPointError as error:
-        raise ValueError(
-            f"step {recognizer.step}: {error}: there is no telling how good it is. Evaluate another"
-            " checkpoint, --step=N; or to train on from the one before, move checkpoints"
-            f"/{recognizer.step} out of the run's workdir, and lower config.optimizer.learning_rate"
-            " or set config.model.dtype to float32."
+        raise UserError(
+            f"step {recognizer.step}",
+            problem=str(error),
+            advice="Evaluate another checkpoint with --step=N. To train from an earlier one, move"
+            f" checkpoints/{recognizer.step} out of the run's workdir, and lower"
+            " config.optimizer.learning_rate or set config.model.dtype to float32.",
         ) from error
-    results = EvaluationResult(scores, MissingClips.of(dataset, split), dataset.label_names)
+    results = EvaluationResult(
+        scores, MissingClips.from_dataset(dataset, split), dataset.label_names
+    )
     text = json.dumps(_summary(recognizer, dataset, split, views, results))
     summary = json.loads(text)
     if not is_primary():
@@ -71,7 +75,7 @@ def evaluate(
         workdir / f"confusion_{split}.png", scores.labels, scores.predictions, dataset.label_names
     )
     evaluation = Evaluation(recognizer, dataset, split, views, results, summary)
-    atomic_write(workdir / f"report_{split}.html", evaluation_page.render(evaluation))
+    atomic_write(workdir / f"report_{split}.html", render_evaluation(evaluation))
     return summary
 
 
@@ -96,27 +100,29 @@ def _summary(
         "intervals": _intervals(results),
         "signers": _signers(results),
         "shared_signers": shared_signers(dataset, split),
-        "expected_calibration_error": Calibration.of(scores.probabilities, scores.labels).ece,
+        "expected_calibration_error": Calibration.from_scores(
+            scores.probabilities, scores.labels
+        ).ece,
     }
 
 
 def _intervals(results: EvaluationResult) -> dict[str, Any]:
-    """Lower and upper ends by figure; None where there is no telling."""
+    """Lower and upper ends by metric; None where an interval is not defined."""
     clips = results.labels, results.outcomes, len(results.label_names)
     num_unlisted = results.missing.num_unlisted
     return {
         "level": bootstrap.LEVEL,
-        "method": bootstrap.METHOD,
+        "method": {"over_clips": bootstrap.CLIPS_METHOD, "over_signers": bootstrap.METHOD},
         "over_clips": bootstrap.clip_intervals(*clips, num_unlisted),
         "over_signers": bootstrap.signer_intervals(*clips, results.signers, num_unlisted),
     }
 
 
 def _signers(results: EvaluationResult) -> dict[str, dict[str, Any]]:
-    """By name, '' for clips of unknown signers; the worst recognized first."""
+    """Accuracy by signer, lowest first; '' is for clips of unknown signers."""
     return {
-        name: {"top1": of.top1, "interval": of.interval, "num_clips": of.num_clips}
-        for name, of in signer_accuracies(results).items()
+        name: {"top1": signer.top1, "interval": signer.interval, "num_clips": signer.num_clips}
+        for name, signer in signer_accuracies(results).items()
     }
 
 
@@ -124,20 +130,24 @@ def _check_labels(trained_on: tuple[str, ...], dataset: ClipDataset) -> None:
     pairs = itertools.zip_longest(trained_on, dataset.label_names, fillvalue="none")
     for label, (expected, found) in enumerate(pairs):
         if expected != found:
-            raise ValueError(
-                f"{dataset.builder.data_dir}: its labels aren't those that the run was trained on:"
-                f" label {label}: expected {expected!r}, found {found!r}."
+            raise UserError(
+                f"{dataset.builder.data_dir}: label {label}",
+                expected=f"{expected!r}, as in training",
+                found=repr(found),
             )
 
 
 def compare(run_a: pathlib.Path, run_b: pathlib.Path, split: str) -> dict[str, Any]:
-    """Compares two runs that were evaluated, and writes the page on it to the second one's folder.
+    """Compares two evaluated runs and writes a page to the workdir of the second one.
 
     Returns:
-        What `Comparison.summary` tells, and `report`, the page.
+        `Comparison.summary`, and the path of the page as `report`.
+
+    Raises:
+        UserError: Results are missing, or not of the same clips.
     """
     comparison = Comparison.load(run_a, run_b, split)
     summary = comparison.summary()
     path = run_b / f"comparison_{split}_with_{run_a.resolve().name}.html"
-    atomic_write(path, comparison_page.render(comparison, summary))
+    atomic_write(path, render_comparison(comparison, summary))
     return summary | {"report": str(path)}

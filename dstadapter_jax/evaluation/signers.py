@@ -1,4 +1,4 @@
-"""What results say of the people who sign: each one's accuracy, and who is known from training."""
+"""Accuracy by signer, and signers that several splits share."""
 
 import dataclasses
 
@@ -13,44 +13,46 @@ from dstadapter_jax.evaluation.scores import TOP1
 
 @dataclasses.dataclass(frozen=True)
 class SignerAccuracy:
-    """How one person's clips are recognized.
+    """Accuracy on one signer's clips.
 
     Attributes:
-        num_clips: Theirs, left-out ones included.
-        num_right: Of these, whose most probable label is the true one.
+        num_clips: The signer's clips, missing ones included.
+        num_correct: Those whose most probable label is the true one.
     """
 
     num_clips: int
-    num_right: int
+    num_correct: int
 
     @property
     def top1(self) -> float:
-        """The share of right ones."""
-        return self.num_right / self.num_clips
+        """Top-1 accuracy."""
+        return self.num_correct / self.num_clips
 
     @property
     def interval(self) -> Interval:
-        """Of `top1`, over the signer's clips."""
-        return share_interval(self.num_right, self.num_clips)
+        """Interval of `top1` over the signer's clips."""
+        return share_interval(self.num_correct, self.num_clips)
 
 
 def signer_accuracies(results: EvaluationResult) -> dict[str, SignerAccuracy]:
-    """Each signer's, the worst first; last, under '', that of unknown signers' clips."""
+    """Accuracy by signer, lowest first; clips of unknown signers come last, under ''."""
     names, numbers = np.unique(results.signers, return_inverse=True)
     clips = np.bincount(numbers)
-    right = np.bincount(numbers, weights=results.outcomes == TOP1).astype(int)
+    correct = np.bincount(numbers, weights=results.outcomes == TOP1).astype(int)
     every = {
-        str(name): SignerAccuracy(int(of), int(ok))
-        for name, of, ok in zip(names, clips, right, strict=True)
+        str(name): SignerAccuracy(num_clips, num_correct)
+        for name, num_clips, num_correct in zip(
+            names, clips.tolist(), correct.tolist(), strict=True
+        )
     }
     if num_unlisted := results.missing.num_unlisted:
         unknown = every.get("", SignerAccuracy(0, 0))
-        every[""] = SignerAccuracy(unknown.num_clips + num_unlisted, unknown.num_right)
+        every[""] = SignerAccuracy(unknown.num_clips + num_unlisted, unknown.num_correct)
     return dict(sorted(every.items(), key=lambda item: (item[0] == "", item[1].top1)))
 
 
 def shared_signers(dataset: ClipDataset, split: str) -> dict[str, list[str]]:
-    """The split's signers that are in other splits, too, by these; sorted."""
+    """Signers of the split that other splits hold, too: by the other split, sorted."""
     own = set(dataset.signers.get(split, []))
     shared = {
         other: sorted(own & set(dataset.signers.get(other, [])))

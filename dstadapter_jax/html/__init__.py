@@ -1,1 +1,4 @@
-"""HTML pages and charts, shared by all reports."""
+"""Reports as HTML pages: one stylesheet, templates that escape all text, and charts.
+
+A page needs no other file and runs no script.
+"""

@@ -15,7 +15,7 @@ from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.signer_folds import all_signers, leave_one_out
 from dstadapter_jax.errors import ConfigError, UserError
 from dstadapter_jax.evaluation import bootstrap
-from dstadapter_jax.evaluation.report.signers_page import render
+from dstadapter_jax.evaluation.report.signers_page import render_signers
 from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.training.loop import train_and_evaluate
 from dstadapter_jax.training.resume import check_same_run
@@ -137,5 +137,5 @@ def _write(workdir: pathlib.Path, dataset: ClipDataset, results: Results) -> dic
     }
     atomic_write(workdir / f"{NAME}.json", json.dumps(summary) + "\n")
     folders = {signer: fold_name(signer) for signer in results}
-    atomic_write(workdir / f"{NAME}.html", render(summary, folders))
+    atomic_write(workdir / f"{NAME}.html", render_signers(summary, folders))
     return summary

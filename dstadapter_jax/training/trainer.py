@@ -212,7 +212,7 @@ class Trainer:
             scores = score_split(recognizer, self.dataset, "validation", mode="validation")
         self.validation_pending = False
         self.timer.restart()
-        missing = MissingClips.of(self.dataset, "validation")
+        missing = MissingClips.from_dataset(self.dataset, "validation")
         metrics = scores.metrics(missing.labels, missing.num_unlisted)
         return {f"val_{name}": value for name, value in metrics.items()}
 

@@ -75,7 +75,7 @@ def autsl(short_lists, clip_files, tmp_path_factory):
 def test_leave_one_out_moves_missing_clips_with_their_signer(autsl):
     for signer, split in (("0", "test"), ("6", "validation"), ("1", "train")):
         dataset = open_dataset("autsl/rgb", str(autsl), signer)
-        missing = {s: MissingClips.of(dataset, s).ids.tolist() for s in SPLITS}
+        missing = {s: MissingClips.from_dataset(dataset, s).ids.tolist() for s in SPLITS}
         assert missing == {name: [] for name in SPLITS} | {split: ["signer0_sample2"]}
 
 

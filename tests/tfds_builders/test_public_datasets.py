@@ -684,7 +684,7 @@ def test_a_cut_off_label_file(tmp_path, clip_files, monkeypatch, caplog):
     assert "train: 4 clips listed, 5 in the official split" in caplog.text
     assert "1 clip(s) are on no list, and left out: signer0_sample5_color.mp4" in caplog.text
     dataset = open_dataset("autsl/rgb", str(out))
-    assert MissingClips.of(dataset, "train").num_unlisted == 1
+    assert MissingClips.from_dataset(dataset, "train").num_unlisted == 1
     with raises(UnusableClipsError, advice="1 of 5 in train"):  # of what was built before, too
         build("autsl/rgb", source, out, "--max_missing", "0.1")
 

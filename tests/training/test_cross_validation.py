@@ -96,7 +96,7 @@ def test_cross_validate_stopped_resumes_and_reports_all_folds(
     so_far = json.loads((workdir / "leave_one_signer_out.json").read_text())
     assert list(so_far["signers"]) == ["../ann"]
     page = Page(workdir / "leave_one_signer_out.html")
-    assert "2 signers are still to be trained for" in page.text
+    assert "2 signers not evaluated yet" in page.text
     folders = {
         name: workdir / cross_validation.fold_name(name) for name in ("../ann", "ben <b>", "cem")
     }

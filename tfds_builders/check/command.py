@@ -18,11 +18,11 @@ import tensorflow_datasets as tfds
 
 from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.errors import UserError
-from dstadapter_jax.html.markup import printable
+from dstadapter_jax.html.formats import printable
 from tfds_builders import datasets
-from tfds_builders.check import page
 from tfds_builders.check.decoding import check_clips
 from tfds_builders.check.findings import findings
+from tfds_builders.check.page import render_report
 from tfds_builders.check.report import Report, make
 from tfds_builders.clip_examples import FILE_FORMAT
 from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder
@@ -129,7 +129,7 @@ def _write(report: Report, folder: Path) -> Iterator[Path]:
     said = [dataclasses.asdict(finding) for finding in findings(report)]
     whole = {**dataclasses.asdict(report), "findings": said}
     texts = {
-        "html": page.render(report),
+        "html": render_report(report),
         "json": json.dumps(whole, ensure_ascii=False, indent=1) + "\n",
     }
     for suffix, text in texts.items():

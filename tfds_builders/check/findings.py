@@ -1,69 +1,69 @@
-"""The few sentences that matter most of a report."""
+"""The most important sentences of a report."""
 
 from collections.abc import Iterator
 
-from dstadapter_jax.html.markup import ERROR, LEVELS, NOTE, WARNING, Finding
+from dstadapter_jax.html.formats import counted
+from dstadapter_jax.html.page import ERROR, NOTE, WARNING, Finding, by_severity
 from tfds_builders.check.report import Report
 
 
 def findings(report: Report) -> list[Finding]:
-    """All findings, the gravest first."""
-    found = [*_left_out(report), *_copies(report), *_labels(report), *_signers(report)]
-    found += [Finding(WARNING, text, "lists") for text in report.warnings]
-    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+    """All findings, errors first."""
+    found = [*_excluded(report), *_copies(report), *_labels(report), *_signers(report)]
+    return by_severity(found + [Finding(WARNING, text, "lists") for text in report.warnings])
 
 
-def _left_out(report: Report) -> Iterator[Finding]:
+def _excluded(report: Report) -> Iterator[Finding]:
     for name, split in report.splits.items():
-        parts = {
+        kinds = {
             "missing": len(split.missing),
             "unreadable": len(split.unreadable),
-            "unlisted": split.num_unlisted,
+            "not listed": split.num_unlisted,
         }
-        what = " and ".join(f"{count:,} {kind}" for kind, count in parts.items() if count)
-        what = f"{name}: {what} clip(s), {split.share_left_out:.2%} of the split"
+        parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+        text = f"{name}: {split.share_left_out:.2%} of the clips are unusable ({parts})"
         if not split.within_bound:
-            bound, remedy = "none", "remove them"
+            limit, remedy = "none", "remove them"
             if report.max_missing:
-                bound, remedy = f"{report.max_missing:.2%}", "give a higher --max_missing"
-            advice = f"{bound} may be left out. Get these files (again) or {remedy}."
-            yield Finding(ERROR, f"{what}; {advice}", "unusable")
+                limit, remedy = f"only {report.max_missing:.2%}", "raise --max_missing"
+            advice = f"{limit} may be excluded. Get these files (again) or {remedy}."
+            yield Finding(ERROR, f"{text}, but {advice}", "unusable")
         elif split.share_left_out:
-            yield Finding(WARNING, f"{what}: a build leaves them out and names them.", "unusable")
+            yield Finding(WARNING, f"{text}; a build excludes and lists them.", "unusable")
         if split.unavailable:
-            text = f"{name}: {len(split.unavailable):,} listed but never published."
+            text = f"{name}: {counted(len(split.unavailable), 'listed clip')} never published."
             yield Finding(NOTE, text, "unusable")
         if split.one_frame:
-            text = f"{name}: {len(split.one_frame):,} clip(s) of a single frame."
+            text = f"{name}: {counted(len(split.one_frame), 'clip')} of a single frame."
             yield Finding(WARNING, text, "clips")
 
 
 def _copies(report: Report) -> Iterator[Finding]:
     if groups := report.same_across_splits:
-        clips = sum(map(len, groups))
         text = (
-            f"{len(groups):,} clip(s) are in several splits, as {clips:,} ids: a test on what was"
+            f"{counted(len(groups), 'clip')} in several splits, as {sum(map(len, groups)):,} ids:"
         )
-        yield Finding(WARNING, f"{text} trained on says too much.", "copies")
+        yield Finding(WARNING, f"{text} test accuracies will be too high.", "copies")
     if groups := report.same_within_split:
-        text = f"{len(groups):,} clip(s) are several times in one split."
+        text = f"{counted(len(groups), 'clip')} more than once in one split."
         yield Finding(WARNING, text, "copies")
-    both = report.same_across_splits + report.same_within_split
-    if unlike := sum(len({copy.label for copy in group}) > 1 for group in both):
-        yield Finding(WARNING, f"{unlike:,} clip(s) have several labels.", "copies")
+    groups = report.same_across_splits + report.same_within_split
+    if conflicting := sum(len({copy.label for copy in group}) > 1 for group in groups):
+        yield Finding(WARNING, f"{counted(conflicting, 'clip')} with several labels.", "copies")
 
 
 def _labels(report: Report) -> Iterator[Finding]:
     for name, split in report.splits.items():
         if absent := len(split.absent_labels):
             level = WARNING if name == "train" else NOTE
-            text = f"{name}: no clip of {absent:,} of the {len(report.labels):,} labels."
+            text = f"{name}: {absent:,} of {counted(len(report.labels), 'label')} without a clip."
             yield Finding(level, text, "labels")
 
 
 def _signers(report: Report) -> Iterator[Finding]:
     if shared := len(report.shared_signers):
-        text = f"{shared:,} signer(s) are in several splits: tests don't tell how well new people"
-        yield Finding(NOTE, f"{text} are read.", "signers")
+        text = f"{counted(shared, 'signer')} in several splits: test accuracies will not hold for"
+        yield Finding(NOTE, f"{text} new people.", "signers")
     elif not any(split.signers for split in report.splits.values()):
-        yield Finding(NOTE, "Signers are unknown: the same person may be in all splits.", "splits")
+        text = "Signers are unknown: the same person may be in all splits."
+        yield Finding(NOTE, text, "splits")

@@ -1,1 +1,1 @@
-"""Pages for people: HTML that needs no other file and no script."""
+"""Reports of evaluations as HTML pages."""

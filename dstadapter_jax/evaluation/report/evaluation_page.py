@@ -1,121 +1,118 @@
-"""The page on a run's results on a split."""
+"""The page on the results of a run on a split."""
 
-import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from dstadapter_jax.data.clip_dataset import ClipDataset
+from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
 from dstadapter_jax.evaluation import bootstrap
-from dstadapter_jax.evaluation.calibration import Calibration
-from dstadapter_jax.evaluation.report import charts
-from dstadapter_jax.evaluation.report.caveats import caveats
-from dstadapter_jax.evaluation.report.evaluation import Evaluation
-from dstadapter_jax.evaluation.report.intervals import (
-    TITLES,
-    about_intervals,
-    card,
-    interval_text,
-    percent,
-    scale,
-)
-from dstadapter_jax.evaluation.report.provenance import of_clips, of_run
-from dstadapter_jax.evaluation.report.signs import all_signs, confused_signs
-from dstadapter_jax.evaluation.signers import SignerAccuracy, signer_accuracies
-from dstadapter_jax.html.markup import Node, cut_table, finding_list, page, section, table, tag
+from dstadapter_jax.evaluation.calibration import NUM_BINS, Calibration
+from dstadapter_jax.evaluation.confusions import confusion_counts
+from dstadapter_jax.evaluation.report.confused_signs import confused_signs, sign_rows
+from dstadapter_jax.evaluation.report.intervals import TITLES, explain_intervals, metric_intervals
+from dstadapter_jax.evaluation.report.provenance import config_lines, dataset_facts, run_facts
+from dstadapter_jax.evaluation.results import EvaluationResult
+from dstadapter_jax.evaluation.signers import signer_accuracies
+from dstadapter_jax.html.charts import ConfusionChart
+from dstadapter_jax.html.formats import counted
+from dstadapter_jax.html.page import ERROR, NOTE, WARNING, Finding, by_severity, render
+from dstadapter_jax.inference.recognizer import Recognizer
+
+TEMPLATE = Path(__file__).with_name("evaluation.html")
 
 
-def render(evaluation: Evaluation) -> str:
-    """Returns the page: HTML that needs no other file."""
-    return page(
-        f"{evaluation.summary['dataset']}, {evaluation.split}: results",
-        _head(evaluation),
-        _signers(evaluation),
-        confused_signs(evaluation),
-        all_signs(evaluation),
-        _calibration(evaluation),
-        of_clips(evaluation),
-        of_run(evaluation),
-        css=charts.CSS,
-    )
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The results of a run on a split.
+
+    Attributes:
+        recognizer: The evaluated run.
+        dataset: The dataset of the split.
+        split: `train`, `validation` or `test`.
+        views: Views that were averaged.
+        results: Scores of all clips that count.
+        summary: Contents of `eval_SPLIT.json`.
+    """
+
+    recognizer: Recognizer
+    dataset: ClipDataset
+    split: str
+    views: Views
+    results: EvaluationResult
+    summary: Mapping[str, Any]
 
 
-def _head(evaluation: Evaluation) -> ET.Element:
-    summary = evaluation.summary
-    about = f"{evaluation.split} split · {summary['num_clips']:,} clips · views: {summary['views']}"
-    about += f" · step {summary['step']:,}"
-    cards = [_card(name, summary) for name in bootstrap.METRICS]
-    found = caveats(evaluation)
-    return tag(
-        "header",
-        tag("p", "Results", class_="soft"),
-        tag("h1", summary["dataset"]),
-        tag("p", about, class_="soft"),
-        tag("div", *cards, class_="cards"),
-        *([finding_list(found)] if found else []),
-        about_intervals(len(set(evaluation.results.signers) - {""})),
-    )
-
-
-def _card(name: str, summary: Mapping[str, Any]) -> ET.Element:
-    value, intervals = summary[name], summary["intervals"]
-    ends = {"over clips": intervals["over_clips"][name]}
-    if intervals["over_signers"]:
-        ends["over signers"] = intervals["over_signers"][name]
-    told = {over: interval_text(of) for over, of in ends.items()}
-    return card(TITLES[name], percent(value), scale(value, *ends.values()), told)
-
-
-def _signers(evaluation: Evaluation) -> ET.Element | None:
-    every = signer_accuracies(evaluation.results)
-    known = [name for name in every if name]
-    if not known:
-        return None
-    (worst, of_worst), (best, of_best) = ((name, every[name]) for name in (known[0], known[-1]))
-    text = f"The worst recognized is {worst}: {of_worst.num_right:,} of {of_worst.num_clips:,}"
-    text += f" clips, {percent(of_worst.top1)}. The best is {best}: {percent(of_best.top1)}."
-    shared = evaluation.summary["shared_signers"]
-    return section(
-        "signers",
-        "Signers",
-        *([tag("p", text)] if len(known) > 1 else []),
-        *cut_table(
-            ["signer", "0 to 100%", "top-1", "95% over clips", "clips"],
-            [_signer_row(name, of, shared) for name, of in every.items()],
-            "figures signers",
+def render_evaluation(evaluation: Evaluation) -> str:
+    """Renders the page as HTML that needs no other file."""
+    results, scores = evaluation.results, evaluation.results.scores
+    counts = confusion_counts(scores)
+    return render(
+        TEMPLATE,
+        summary=evaluation.summary,
+        metrics={
+            TITLES[name]: (evaluation.summary[name], metric_intervals(evaluation.summary, name))
+            for name in bootstrap.METRICS
+        },
+        findings=by_severity(caveats(evaluation)),
+        interval_text=explain_intervals(len(set(results.signers) - {""})),
+        signers=signer_accuracies(results),
+        pairs=confused_signs(
+            scores,
+            results.label_names,
+            evaluation.recognizer,
+            evaluation.dataset.source(evaluation.split),
+            evaluation.views,
         ),
+        matrix=ConfusionChart(counts, results.label_names),
+        signs=sign_rows(results.label_names, counts, results.labels),
+        calibration=Calibration.from_scores(scores.probabilities, scores.labels),
+        num_bins=NUM_BINS,
+        dataset_facts=dataset_facts(evaluation.dataset, evaluation.summary),
+        missing_clips=results.missing.ids.tolist(),
+        run_facts=run_facts(evaluation.recognizer.config, evaluation.summary, evaluation.views),
+        config_lines=config_lines(evaluation.recognizer.config),
     )
 
 
-def _signer_row(name: str, of: SignerAccuracy, shared: Mapping[str, list[str]]) -> list[Node]:
-    also_in = [split for split, signers in shared.items() if name in signers]
-    title: Node = name or tag("i", "unknown")
-    if also_in:
-        title = tag("span", name, tag("span", f" in {' and '.join(also_in)}, too", class_="soft"))
-    interval = of.interval
-    line = scale(of.top1, interval)
-    return [title, line, percent(of.top1), interval_text(interval), f"{of.num_clips:,}"]
+def caveats(evaluation: Evaluation) -> list[Finding]:
+    """Facts that limit the meaning of the accuracies."""
+    return [*_signer_caveats(evaluation), *_clip_caveats(evaluation)]
 
 
-def _calibration(evaluation: Evaluation) -> ET.Element:
-    scores = evaluation.results.scores
-    found = Calibration.of(scores.probabilities, scores.labels)
-    num_bins = len(found.counts)
-    about = (
-        f"Expected calibration error {percent(found.ece)}: so far off are the probabilities on"
-        f" average, in {num_bins} bins of one width. A recognizer whose bars end on the dashed line"
-        " is right as often as it is sure. Red: less often; green: more often. Bins of few clips"
-        " tell little."
-    )
-    if evaluation.summary["num_missing"]:
-        about += " Clips that were left out have no probabilities and are in no bin."
-    rows = [
-        [
-            f"{place / num_bins:.0%} to {(place + 1) / num_bins:.0%}",
-            *(percent(means[place]) for means in (found.confidence, found.accuracy)),
-            f"{count:,}",
-        ]
-        for place, count in enumerate(found.counts.tolist())
-        if count
-    ]
-    bins = table(["probability", "mean", "right", "clips"], rows, "figures")
-    chart = tag("div", charts.reliability(found), bins, class_="chart")
-    return section("calibration", "Calibration", tag("p", about, class_="soft"), chart)
+def _signer_caveats(evaluation: Evaluation) -> Iterator[Finding]:
+    split, signers = evaluation.split, evaluation.dataset.signers
+    own, shared = len(signers.get(split, [])), evaluation.summary["shared_signers"]
+    if split == "train":
+        yield Finding(ERROR, "The run was trained on these clips.", "signers")
+        return
+    if not own or not signers.get("train"):
+        text = "Signers are unknown: the training split may hold the same people."
+        yield Finding(WARNING, text, "clips")
+    if known := shared.get("train"):
+        text = f"{len(known)} of {counted(own, 'signer')} are in the training split, too: the"
+        yield Finding(ERROR, f"{text} accuracies do not hold for new people.", "signers")
+    if split == "test" and (known := shared.get("validation")):
+        text = f"{len(known)} of {counted(own, 'signer')} are in the validation split, too, which"
+        yield Finding(WARNING, f"{text} chose the best step.", "signers")
+    if split == "validation":
+        text = "The best step was chosen on this split, so its accuracies are too high."
+        yield Finding(WARNING, text, "run")
+
+
+def _clip_caveats(evaluation: Evaluation) -> Iterator[Finding]:
+    summary, results = evaluation.summary, evaluation.results
+    if missing := summary["num_missing"]:
+        text = f"{missing:,} of {counted(summary['num_clips'], 'clip')} are missing, damaged or not"
+        yield Finding(WARNING, f"{text} listed: they count as wrong.", "clips")
+    if unavailable := summary["num_unavailable"]:
+        text = f"{counted(unavailable, 'listed clip')} were never published: they do not count."
+        yield Finding(NOTE, text, "clips")
+    classes = len(results.label_names)
+    if absent := classes - len(set(results.labels.tolist())):
+        text = f"{absent:,} of {counted(classes, 'sign')} have no clip here: in the mean class"
+        yield Finding(NOTE, f"{text} accuracy each counts as 0.", "signs")
+    if evaluation.views != REFERENCE_VIEWS:
+        text = f"Scores are means over {evaluation.views} of a video; the reference uses"
+        yield Finding(NOTE, f"{text} {REFERENCE_VIEWS}.", "run")
