@@ -42,7 +42,8 @@ def main(argv: list[str]) -> int:
 
 
 def _print(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer, ensure_ascii=False), flush=True)
+    ascii_only = sys.stdout.encoding.lower() != "utf-8"
+    print(json.dumps(answer, ensure_ascii=ascii_only), flush=True)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from dstadapter_jax.data.preprocess import PreprocessConfig
-from dstadapter_jax.errors import UserError
+from dstadapter_jax.errors import UserError, format_version_error
 from dstadapter_jax.models.config import ModelConfig
 
-ADAPTER_VERSION = 1  # increased when the meaning of a field changes
+ADAPTER_VERSION = 3  # increased when a field changes its meaning; 1 and 2 precede 0.1.0
 SHAREABLE = ("adapter", "head")  # values of config.tune; `full` would store a whole tower
 # Several times the sizes of the largest CLIP models. Tensors of these sizes must also be present,
 # in the adapter file or the backbone's, before anything of that size is allocated.
@@ -121,7 +121,7 @@ class SpottingFile(Document):
 class AdapterDocument(Document):
     """Metadata of an adapter file; `adapters.file.Adapter` describes the fields."""
 
-    format_version: Literal[1]
+    format_version: Literal[3]
     label_names: tuple[Line, ...]
     config: RunConfig
     backbone: Backbone
@@ -213,12 +213,8 @@ def _parse(text: str, version: int) -> dict[str, Any]:
     document = _load_json(text)
     found = document.get("format_version") if isinstance(document, dict) else None
     if found != version:
-        raise SchemaError(
-            "format_version",
-            expected=str(version),
-            found=_shorten(found),
-            advice="Use the version of this project that wrote it, or export it again.",
-        )
+        known = found if found is None or isinstance(found, int) else _shorten(found)
+        raise format_version_error(SchemaError, "format_version", version, known)
     return document
 
 

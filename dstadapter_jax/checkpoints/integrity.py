@@ -1,22 +1,16 @@
-"""Integrity of checkpoints: typed errors, checksums, and quarantine of corrupt ones."""
+"""Integrity of checkpoints: typed errors, checksums, shapes and dtypes."""
 
-import itertools
-import logging
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
+import numpy as np
 
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.parallel.hosts import is_jax_runtime_error
 
-logger = logging.getLogger(__name__)
-
-QUARANTINE = "corrupt_checkpoints"
 MAX_LISTED = 5
 
 
@@ -54,31 +48,6 @@ def truncate_message(error: BaseException | None) -> str:
     return text if len(text) <= 500 else f"{text[:250]} … {text[-250:]}"
 
 
-def step_folders(checkpoints: pathlib.Path) -> list[pathlib.Path]:
-    """Folders of complete checkpoints; incomplete ones have other names."""
-    return [path for path in checkpoints.glob("*") if path.name.isdecimal() and path.is_dir()]
-
-
-def remove_incomplete(checkpoints: pathlib.Path) -> None:
-    """Remove checkpoints that a kill or a full disk left incomplete.
-
-    Orbax does this in a background thread that nobody waits for. After closing and reopening, the
-    thread could remove a checkpoint that is being written.
-    """
-    for path in checkpoints.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
-        shutil.rmtree(path)
-
-
-def quarantine(checkpoints: pathlib.Path, step: int, reason: str) -> None:
-    """Move a corrupt checkpoint to `corrupt_checkpoints`, beside `checkpoints`, and log it."""
-    folder = checkpoints.with_name(QUARANTINE)
-    folder.mkdir(exist_ok=True)
-    places = (folder / (f"{step}-{n}" if n else str(step)) for n in itertools.count())
-    place = next(path for path in places if not path.exists())
-    shutil.move(checkpoints / str(step), place)  # `checkpoints` may be a link to another disk
-    logger.warning("corrupt checkpoint moved to %s: %s", place, reason)
-
-
 def check_checksums(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Raise ValueError with the names of items whose checksums differ."""
     differing = [name for name in saved if saved[name] != found[name]]
@@ -103,6 +72,10 @@ def check_shapes(step: pathlib.Path, saved: Any, target: dict) -> None:
         )
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(tree: Any) -> dict[str, str]:
+    """Shape and dtype of each leaf, by path."""
     leaves = jax.tree.leaves_with_path(dict(tree))
-    return {"/".join(str(key.key) for key in path): tuple(leaf.shape) for path, leaf in leaves}
+    return {
+        "/".join(str(key.key) for key in path): f"{tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
+        for path, leaf in leaves
+    }

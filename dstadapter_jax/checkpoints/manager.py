@@ -7,38 +7,32 @@ by `val_top1` are kept.
 """
 
 import pathlib
-import shutil
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
 
+from dstadapter_jax.checkpoints.folder import (
+    UNCHANGED,
+    check_space,
+    quarantine,
+    refuse_unreadable,
+    repair_folder,
+)
 from dstadapter_jax.checkpoints.integrity import (
     CheckpointError,
     CorruptCheckpointError,
     check_checksums,
     check_shapes,
-    quarantine,
-    remove_incomplete,
-    step_folders,
     truncate_message,
     wrap_errors,
 )
-from dstadapter_jax.checkpoints.metrics import (
-    add_metrics,
-    unreadable_metrics,
-    verify_metrics,
-    with_checksum,
-)
+from dstadapter_jax.checkpoints.metadata import check_version, complete_metadata, verify_metadata
+from dstadapter_jax.checkpoints.metrics import add_metrics, verify_metrics, with_checksum
 from dstadapter_jax.checkpoints.orbax_manager import make_manager
-from dstadapter_jax.files.hashing import checksum_arrays, checksum_json
+from dstadapter_jax.files.hashing import checksum_arrays
 from dstadapter_jax.parallel.hosts import barrier, fetch_finite, fetch_global, is_primary
-
-OVERHEAD_BYTES = 1_000_000  # upper bound of a checkpoint's size beside its arrays
-FORMAT_VERSION = 1  # increased when the meaning of a metadata field changes
-NONE_LEFT = "No other checkpoint is left. Check the disk, or use a new --workdir to start over."
-UNCHANGED = "Earlier checkpoints are unchanged."
 
 
 class Checkpointer:
@@ -49,10 +43,7 @@ class Checkpointer:
         if read_only and not self.folder.is_dir():
             raise CheckpointError(str(workdir), expected="a --workdir", found="no checkpoints")
         self._json_cache: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
-        if read_only:
-            self._refuse_unreadable()
-        else:
-            self._repair_folder()
+        (refuse_unreadable if read_only else repair_folder)(self.folder)
         self._manager = make_manager(self.folder, read_only=read_only)
 
     def __enter__(self) -> Self:
@@ -61,26 +52,6 @@ class Checkpointer:
     def __exit__(self, *exception: object) -> None:
         with self._saving():
             self._manager.close()
-
-    def _refuse_unreadable(self) -> None:
-        for step, reason in unreadable_metrics(self.folder):
-            raise self._corrupt(step, reason, "Move it elsewhere.")
-
-    def _repair_folder(self) -> None:
-        """Remove incomplete checkpoints and quarantine checkpoints that Orbax can't open."""
-        if is_primary():
-            remove_incomplete(self.folder)
-            unreadable = dict(unreadable_metrics(self.folder))
-            if unreadable and len(unreadable) == len(step_folders(self.folder)):
-                step, reason = next(iter(unreadable.items()))
-                raise self._corrupt(step, reason, NONE_LEFT)
-            for step, reason in unreadable.items():
-                quarantine(self.folder, step, reason)
-        barrier("checkpoint folder repaired")
-
-    def _corrupt(self, step: int, reason: str, advice: str) -> CorruptCheckpointError:
-        problem = f"step {step} is corrupt: {reason}"
-        return CorruptCheckpointError(str(self.folder), problem=problem, advice=advice)
 
     def quarantine(self, step: int, error: CorruptCheckpointError) -> None:
         """Move a corrupt checkpoint to `DIR/corrupt_checkpoints`."""
@@ -98,9 +69,9 @@ class Checkpointer:
     def _reading(self, step: int) -> AbstractContextManager[None]:
         others = [other for other in self._manager.all_steps() if other != step] or "none"
         advice = (
-            "It is corrupt, or the run that writes here has removed it. Other steps:"
-            f" {others}. Evaluate and predict accept one as --step; training resumes without it"
-            f" once {self.folder / str(step)} is moved elsewhere."
+            "Its files may be corrupt or of another version, or the run that writes here has"
+            f" removed them. Other steps: {others}. Evaluate and predict accept one as --step;"
+            f" training resumes without it once {self.folder / str(step)} is moved elsewhere."
         )
         return wrap_errors(str(self.folder), f"reading step {step}", advice, CorruptCheckpointError)
 
@@ -136,24 +107,26 @@ class Checkpointer:
     ) -> None:
         """Start an asynchronous save; of a saved step, add the metrics only.
 
+        The first checkpoint of a run is read back at once.
+
         Raises:
             FloatingPointError: An array is not finite; nothing is saved.
-            CheckpointError: The disk is full or can't be written to.
+            CheckpointError: The disk is full or can't be written to, or the first checkpoint can't
+                be read.
         """
         if step == self._manager.latest_step():
             if metrics is not None:
                 self._add_metrics(step, metrics)
             return
-        arrays = {"trainable": trainable, "optimizer": optimizer}
-        self._check_space(step, arrays)
-        checksums = {name: checksum_arrays(tree) for name, tree in fetch_finite(arrays).items()}
-        metadata = metadata | {
-            "step": step,
-            "format_version": FORMAT_VERSION,
-            "checksums": checksums,
-            "saved_with_metrics": metrics is not None,
-        }
-        metadata["checksum"] = checksum_json([metadata, iterator])
+        arrays, first = {"trainable": trainable, "optimizer": optimizer}, not self.steps()
+        with self._saving(step):
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+            check_space(self.folder, step, size)
+        fetched = fetch_finite(arrays)
+        checksums = {name: checksum_arrays(tree) for name, tree in fetched.items()}
+        metadata = complete_metadata(
+            metadata, step, iterator, checksums, with_metrics=metrics is not None
+        )
         items = ocp.args.Composite(
             iterator=ocp.args.JsonSave(iterator),
             metadata=ocp.args.JsonSave(metadata),
@@ -161,6 +134,18 @@ class Checkpointer:
         )
         with self._saving(step):
             self._manager.save(step, args=items, metrics=with_checksum(metrics), force=True)
+        if first:
+            self._read_back(step, fetched)
+
+    def _read_back(self, step: int, fetched: dict[str, Any]) -> None:
+        """Compare a checkpoint with its arrays on the host: the rest of the run depends on it."""
+        self.wait()
+        advice = "Training would lose its checkpoints: check the disk, or choose another --workdir."
+        with wrap_errors(str(self.folder), f"reading step {step} after saving it", advice):
+            targets = {name: ocp.args.StandardRestore(tree) for name, tree in fetched.items()}
+            found = self._manager.restore(step, args=ocp.args.Composite(**targets))
+            for name, tree in fetched.items():
+                check_checksums(checksum_arrays(tree), checksum_arrays(found[name]))
 
     def _add_metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Add metrics to a checkpoint that was saved before its validation ended."""
@@ -170,19 +155,6 @@ class Checkpointer:
                 add_metrics(self.folder / str(step), metrics)
             barrier("metrics added")
             self._manager.reload()
-
-    def _check_space(self, step: int, arrays: Any) -> None:
-        """Check the free space first: out of space, Orbax prints a stack trace per file."""
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + OVERHEAD_BYTES
-        with self._saving(step):
-            free = shutil.disk_usage(self.folder).free
-        if free < needed:
-            raise CheckpointError(
-                str(self.folder),
-                expected=f"{needed / 1e6:.1f} MB of free space to save step {step}",
-                found=f"{free / 1e6:.1f} MB",
-                advice=f"{UNCHANGED} Free some space, then start again.",
-            )
 
     def wait(self) -> None:
         """Wait until the last save is complete."""
@@ -203,29 +175,14 @@ class Checkpointer:
     def _restore_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Metadata and iterator state, read and verified once."""
         if step not in self._json_cache:
-            self._json_cache[step] = self._verified_json(step)
+            json_items = {name: ocp.args.JsonRestore() for name in ("metadata", "iterator")}
+            items = self._restore(step, **json_items)
+            check_version(str(self.folder / str(step)), items.metadata)
+            with self._reading(step):
+                metadata = verify_metadata(items.metadata, step, items.iterator)
+                verify_metrics(self._manager.metrics(step), expected=metadata["saved_with_metrics"])
+            self._json_cache[step] = metadata, items.iterator
         return self._json_cache[step]
-
-    def _verified_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        json_items = {name: ocp.args.JsonRestore() for name in ("metadata", "iterator")}
-        items = self._restore(step, **json_items)
-        version = items.metadata["format_version"]
-        if version != FORMAT_VERSION:
-            raise CheckpointError(
-                str(self.folder / str(step)),
-                expected=f"checkpoint format {FORMAT_VERSION}",
-                found=version,
-                advice="Use the version of this project that wrote it.",
-            )
-        with self._reading(step):
-            metadata = dict(items.metadata)
-            name = "metadata and iterator"
-            saved = {name: metadata.pop("checksum")}
-            check_checksums(saved, {name: checksum_json([metadata, items.iterator])})
-            verify_metrics(self._manager.metrics(step), expected=metadata["saved_with_metrics"])
-            if metadata["step"] != step:
-                raise ValueError(f"its folder was renamed: it holds step {metadata['step']}")
-        return metadata, items.iterator
 
     def restore_trainable(self, step: int, target: dict) -> dict:
         """Restore trainable weights; `target` provides shapes, dtypes and shardings."""
@@ -240,8 +197,10 @@ class Checkpointer:
         return arrays["trainable"], arrays["optimizer"], iterator
 
     def _restore_arrays(self, step: int, **targets: Any) -> dict[str, Any]:
-        self._check_shapes(step, targets["trainable"])
         saved = self.metadata(step)["checksums"]
+        with self._reading(step):
+            found = self._manager.item_metadata(step)["trainable"]
+        check_shapes(self.folder / str(step), found, targets["trainable"])
         items = self._restore(
             step, **{name: ocp.args.StandardRestore(tree) for name, tree in targets.items()}
         )
@@ -253,8 +212,3 @@ class Checkpointer:
     def _restore(self, step: int, **items: Any) -> Any:
         with self._reading(step):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
-
-    def _check_shapes(self, step: int, target: dict) -> None:
-        with self._reading(step):
-            saved = self._manager.item_metadata(step)["trainable"]
-        check_shapes(self.folder / str(step), saved, target)

@@ -2,11 +2,9 @@
 
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
-from dstadapter_jax.checkpoints.integrity import check_checksums, step_folders
-from dstadapter_jax.checkpoints.orbax_manager import METRIC
+from dstadapter_jax.checkpoints.integrity import check_checksums
 from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.files.hashing import checksum_json
 
@@ -42,19 +40,3 @@ def verify_metrics(saved: dict[str, Any] | None, *, expected: bool) -> dict[str,
     metrics = dict(saved)
     check_checksums({"metrics": metrics.pop(CHECKSUM, None)}, {"metrics": checksum_json(metrics)})
     return metrics
-
-
-def unreadable_metrics(checkpoints: pathlib.Path) -> Iterator[tuple[int, str]]:
-    """Yield steps with unreadable metrics and the reasons; Orbax fails to open the folder then.
-
-    Raises:
-        OSError: The disk can't be read.
-    """
-    for step in step_folders(checkpoints):
-        path = step / "metrics/metrics"
-        try:
-            float(json.loads(path.read_text())[METRIC])
-        except FileNotFoundError:  # not validated, or just removed by the run that writes here
-            continue
-        except (ValueError, KeyError, TypeError) as error:
-            yield int(step.name), f"{path.relative_to(checkpoints)} is unreadable: {error}"

@@ -1,5 +1,6 @@
 """Entry point of every command: logs to stderr, errors as one message instead of a stack trace."""
 
+import io
 import logging
 import os
 import pathlib
@@ -13,16 +14,23 @@ OUT_OF_MEMORY_HINT = (
     " config.batch_size and a config.gradient_accumulation_steps that is larger by the same factor,"
     " or with --config.model.remat=full. Or end other programs on the device."
 )
+PLATFORM_HINT = (
+    "Unset JAX_PLATFORMS to use the devices that JAX finds, or install JAX for this platform, such"
+    ' as pip install "jax[cuda13]".'
+)
 PERMISSION_HINT = "Let its owner grant access (chmod -R g+rwX), or use another folder."
 
 
-def enable_compilation_cache() -> None:
-    """Keep compiled programs on disk for the next start, unless the user configured a place.
+def configure_jax() -> None:
+    """Set dtypes as the project needs them, and keep compiled programs on disk.
 
-    JAX identifies them by program, version and device.
+    `JAX_ENABLE_X64` would make float64 of Python's numbers: a run could not be resumed without it.
+    The place of compiled programs, which JAX identifies by program, version and device, is the
+    user's if there is one in the environment.
     """
     import jax
 
+    jax.config.update("jax_enable_x64", False)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         try:
             caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
@@ -39,11 +47,13 @@ def run_cli(main: Callable[[list[str]], int]) -> int:
     Ctrl-C during these seconds ends without a stack trace, too.
     """
     _configure_logging()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not in tests
+        sys.stdout.reconfigure(errors="backslashreplace")  # of characters that it can't encode
     try:
-        enable_compilation_cache()
+        configure_jax()
         return main(sys.argv[1:])
     except Exception as error:
-        message = _message(error)
+        message = _message(error) or _platform_message()
         if message is None and not _is_distributed():
             raise
         return _fail(message or traceback.format_exc())
@@ -83,6 +93,19 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, PermissionError) and error.filename:
         return f"error: {error.filename}: {error.strerror}. {PERMISSION_HINT}"
     return f"error: {error}" if isinstance(error, ValueError | OSError) else None
+
+
+def _platform_message() -> str | None:
+    """The message for users if JAX can't use `JAX_PLATFORMS`; some versions fail an assertion."""
+    import jax
+
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0] or "no such device was found"
+        return f"error: JAX has no device (JAX_PLATFORMS={platforms!r}): {reason}\n{PLATFORM_HINT}"
+    return None
 
 
 def _is_distributed() -> bool:

@@ -41,5 +41,22 @@ def _rebuild(cls: type[UserError], fields: dict, args: tuple) -> UserError:
     return error
 
 
+def format_version_error(
+    kind: type[UserError], where: str, expected: int, found: object
+) -> UserError:
+    """Error about a file of another format version; `found` is whatever the file has as one."""
+    age = ""
+    if isinstance(found, int):
+        relation = "an older" if found < expected else "a newer"
+        age = f"it is of {relation} format version"
+    return kind(
+        where,
+        problem=age,
+        expected=f"format version {expected}",
+        found="none" if found is None else found,
+        advice="Use the version of this project that wrote it, or write it again with this one.",
+    )
+
+
 class ConfigError(UserError):
     """An invalid value of a config field; `where` is the field, such as `config.seed`."""

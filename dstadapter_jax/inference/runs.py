@@ -3,7 +3,7 @@
 import logging
 import pathlib
 
-from dstadapter_jax.checkpoints.integrity import step_folders
+from dstadapter_jax.checkpoints.folder import step_folders
 from dstadapter_jax.cli.defaults import RUNS
 from dstadapter_jax.errors import UserError
 

@@ -54,8 +54,8 @@ class Adapter(nnx.Module):
     def __init__(self, cfg: ModelConfig, kernel: tuple[int, int, int], *, rngs: nnx.Rngs):
         self.cfg = cfg
         self.fc1 = linear(cfg.width, cfg.bottleneck, cfg, rngs)
-        self.conv_kernel = nnx.Param(jnp.zeros((*kernel, cfg.bottleneck)))
-        self.conv_bias = nnx.Param(jnp.zeros(cfg.bottleneck))
+        self.conv_kernel = nnx.Param(jnp.zeros((*kernel, cfg.bottleneck), jnp.float32))
+        self.conv_bias = nnx.Param(jnp.zeros(cfg.bottleneck, jnp.float32))
         self.fc2 = linear(cfg.bottleneck, cfg.width, cfg, rngs, dot_general=up_projection)
         self.gate = ChannelGate(cfg, rngs=rngs)
 
@@ -173,7 +173,7 @@ class DSTAdapter(nnx.Module):
         self.positional_embedding = nnx.Param(
             embedding(rngs.params(), (1 + cfg.grid**2, cfg.width))
         )
-        self.temporal_embedding = nnx.Param(jnp.zeros((cfg.num_frames, cfg.width)))
+        self.temporal_embedding = nnx.Param(jnp.zeros((cfg.num_frames, cfg.width), jnp.float32))
         self.ln_pre = layer_norm(cfg, rngs)
         self.blocks = _stack_blocks(cfg, cfg.layers - 1, rngs)
         self.last_block = Block(cfg, rngs=rngs)

@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from dstadapter_jax.checkpoints.integrity import QUARANTINE, CorruptCheckpointError
+from dstadapter_jax.checkpoints.folder import QUARANTINE
+from dstadapter_jax.checkpoints.integrity import CorruptCheckpointError
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.errors import ConfigError, UserError
 from dstadapter_jax.parallel.hosts import all_gather_json

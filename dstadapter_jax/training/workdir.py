@@ -1,7 +1,9 @@
 """The workdir of a run: its lock, expected files and folders, and `config.json`."""
 
 import fcntl
+import glob
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ from dstadapter_jax.errors import UserError
 from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.parallel.hosts import is_primary
 
+logger = logging.getLogger(__name__)
+
 # Written by a run before it ends.
 FOLDERS = ("checkpoints", "corrupt_checkpoints", "tensorboard")
 FILES = ("config.json", "metrics.jsonl")
@@ -21,12 +25,13 @@ FILES = ("config.json", "metrics.jsonl")
 def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
     """Create the folder if needed and lock it against other runs, until left or killed.
 
-    The primary process locks it for all processes.
+    The primary process locks it for all processes. A file system without locks gets a warning.
 
     Raises:
-        UserError: The folder can't be written to, another process trains in it, or a file or folder
-            has the name of something that a run writes.
+        UserError: Orbax can't use the path, the folder can't be written to, another process holds
+            its lock, or a file or folder has the name of something that a run writes.
     """
+    _check_path(workdir)
     if not is_primary():
         yield
         return
@@ -42,14 +47,31 @@ def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(
                 f"--workdir {workdir}",
-                problem="another process trains in it",
-                advice="Stop that process, or choose another folder.",
+                problem="another process holds its lock",
+                advice="Stop the process that trains in it, or choose another folder.",
             ) from error
+        except OSError as error:  # some network file systems
+            logger.warning(
+                "%s can't be locked (%s): make sure that no other process trains in it",
+                *(workdir, error.strerror),
+            )
         _check_places(workdir)
         yield
+
+
+def _check_path(workdir: pathlib.Path) -> None:
+    """Refuse paths that Orbax takes for patterns: it would lose the arrays of each checkpoint."""
+    path = str(workdir.absolute())
+    if glob.has_magic(path) or "\\" in path:
+        raise UserError(
+            f"--workdir {workdir}",
+            expected="an absolute path without *, ?, [ and backslashes",
+            found=path,
+            advice="Rename the folder, or pass a link to it.",
+        )
 
 
 def _check_places(workdir: pathlib.Path) -> None:

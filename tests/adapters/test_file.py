@@ -173,8 +173,9 @@ def test_read_adapter_of_a_valid_change_returns_it(file):
 @pytest.mark.parametrize(
     ("field", "value", "facts"),
     [
-        ("format_version", 3, ("format_version", "1", "3")),
-        ("format_version", None, ("format_version", "None")),
+        ("format_version", 2, ("format_version", "older", "3", "2")),
+        ("format_version", 4, ("format_version", "newer", "3", "4")),
+        ("format_version", None, ("format_version", "3", "none")),
         ("format_version", "1" * 10**6, ("format_version", "'111", "…")),
         ("surprise", 1, ("metadata", "`surprise`")),
         ("label_names", "abc", ("label_names", "`array`", "`str`")),

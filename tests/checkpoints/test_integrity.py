@@ -1,25 +1,19 @@
-"""Tests of error wrapping and of the quarantine of corrupt checkpoints."""
+"""Tests of error wrapping, and of shapes and dtypes."""
 
-import os
 import pathlib
-import tempfile
 
 import jax
+import numpy as np
 import pytest
 
-from dstadapter_jax.checkpoints.integrity import quarantine, wrap_errors
+from dstadapter_jax.checkpoints.integrity import CheckpointError, check_shapes, wrap_errors
+from tests.helpers.errors import raises
 
 
-@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs another disk")
-def test_quarantine_moves_checkpoint_between_disks(tmp_path):
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as other_disk:
-        (tmp_path / "checkpoints").symlink_to(other_disk)
-        metrics = tmp_path / "checkpoints/7/metrics/metrics"
-        metrics.parent.mkdir(parents=True)
-        metrics.touch()
-        quarantine(tmp_path / "checkpoints", 7, "it is empty")
-        assert not list(pathlib.Path(other_disk).iterdir())
-    assert (tmp_path / "corrupt_checkpoints/7/metrics/metrics").is_file()
+def test_check_shapes_of_other_dtype_names_both():
+    saved, target = ({"w": np.zeros(3, dtype)} for dtype in ("float32", "float64"))
+    with raises(CheckpointError, problem=("w", "(3,) float32", "(3,) float64")):
+        check_shapes(pathlib.Path("run/checkpoints/7"), saved, target)
 
 
 @pytest.mark.parametrize(

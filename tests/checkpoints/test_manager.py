@@ -48,6 +48,15 @@ def test_save_keeps_best_and_newest_two(tmp_path):
         assert restored["w"].tolist() == [2.0, 2.0, 2.0]
 
 
+def test_save_of_first_checkpoint_that_cannot_be_read_raises(tmp_path):
+    # Orbax takes such a path for a pattern, and loses the arrays; training refuses the path.
+    with (
+        Checkpointer(tmp_path / "run[1]") as checkpoints,
+        raises(CheckpointError, where="run[1]", problem="step 1", advice="--workdir"),
+    ):
+        save(checkpoints, 1, None)
+
+
 def test_find_step_best_prefers_later_of_equals_and_last_without_metrics(tmp_path):
     with Checkpointer(tmp_path) as checkpoints:
         save(checkpoints, 1, None)

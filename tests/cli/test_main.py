@@ -1,18 +1,23 @@
 """The entry point of every command: messages instead of stack traces."""
 
+import json
 import os
 import pathlib
 import re
 
 import pytest
 
-from dstadapter_jax.cli.main import enable_compilation_cache
+from dstadapter_jax.cli.main import configure_jax
 from tests.helpers.processes import run_python
 
 COMMANDS = ("evaluate", "predict", "calibrate", "browse", "leave_one_signer_out")
 OUT_OF_MEMORY = """
 from dstadapter_jax.cli.main import run_cli; import jax.numpy as jnp
 raise SystemExit(run_cli(lambda _: jnp.zeros(2**50)))
+"""
+ZEROS = """
+from dstadapter_jax.cli.main import run_cli; import jax.numpy as jnp
+raise SystemExit(run_cli(lambda _: print(jnp.zeros(3).dtype) or 0))
 """
 # As root may do everything, the error that others get for another user's file is raised here.
 WITHOUT_PERMISSION = """
@@ -34,13 +39,13 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 
-def test_enable_compilation_cache_without_home_does_nothing(monkeypatch):
+def test_configure_jax_without_home_does_nothing(monkeypatch):
     for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # not in the list of users
     with pytest.raises(RuntimeError):
         pathlib.Path.home()
-    enable_compilation_cache()
+    configure_jax()
 
 
 def test_run_cli_out_of_device_memory_advises_smaller_batches():
@@ -48,6 +53,27 @@ def test_run_cli_out_of_device_memory_advises_smaller_batches():
     assert result.returncode == 1
     expected = r"error: RESOURCE_EXHAUSTED: .*\n.*gradient_accumulation_steps .*remat=full.*\n"
     assert re.fullmatch(expected, result.stderr)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda", "nonsense"])
+def test_run_cli_on_a_missing_platform_names_it(platform, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    result = run_python("-c", ZEROS)
+    assert result.returncode == 1
+    assert re.fullmatch(rf"error: .*JAX_PLATFORMS='{platform}'.*\n.*Unset.*\n", result.stderr)
+
+
+def test_run_cli_with_x64_computes_in_float32(monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    assert run_python("-c", ZEROS).stdout == "float32\n"
+
+
+def test_run_cli_with_ascii_output_escapes_other_characters(monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    result = run_python("-m", "dstadapter_jax.predict", "--adapter", "demo", "nö.mp4")
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["video"] == "nö.mp4"
+    assert run_python("launch.py", "--help").returncode == 0
 
 
 def test_run_cli_without_permission_names_the_file():

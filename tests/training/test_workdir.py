@@ -1,5 +1,6 @@
 """The lock of a workdir, and obstacles in it."""
 
+import errno
 import pathlib
 
 import pytest
@@ -35,5 +36,23 @@ def test_lock_workdir_with_obstacle_names_it(config, tmp_path, name, put, messag
 
 
 def test_lock_workdir_twice_raises(config, tmp_path):
-    with lock_workdir(tmp_path), raises(where=f"--workdir {tmp_path}"):
+    with lock_workdir(tmp_path), raises(where=f"--workdir {tmp_path}", problem="lock"):
         train_and_evaluate(config, tmp_path)
+
+
+def test_lock_workdir_on_disk_without_locks_warns(tmp_path, monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with lock_workdir(tmp_path):
+        assert (tmp_path / ".lock").exists()
+    (record,) = caplog.records
+    assert record.args == (tmp_path, "No locks available")
+
+
+@pytest.mark.parametrize("name", ["run[1]", "r*n", "run?", "back\\slash"])
+def test_lock_workdir_with_a_path_that_orbax_takes_for_a_pattern_raises(tmp_path, name):
+    with raises(where=name, found=str(tmp_path / name)), lock_workdir(tmp_path / name / "run"):
+        pass
+    assert not list(tmp_path.iterdir())
