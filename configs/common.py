@@ -41,7 +41,7 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
         "bfloat16"  # mixed precision, as in the reference; float32 is faster on CPUs
     )
 
-    # Backbone: a .safetensors or .npz file, or hf:REPO[/FILE]; empty for random weights, in tests.
+    # Backbone: a .safetensors, .npz or PyTorch file, or hf:REPO[/FILE]; empty for random weights.
     config.pretrained = pretrained
     config.pretrained_revision = revision  # commit of the Hugging Face repository
     config.resize_positions = False  # interpolate positional embeddings of another resolution

@@ -60,7 +60,7 @@ def load_weights(
     Args:
         model: Model to change in place.
         source: Mapping from name to array, or a source for `resolve_source`: a `.safetensors` or
-            `.npz` file, or a PyTorch file (`.pt`, `.pth`, `.bin`) where PyTorch is installed.
+            `.npz` file, or a PyTorch file (`.pt`, `.pth`, `.bin`).
         revision: Revision of an `hf:` source, see `resolve_source`.
         resize_positions: Whether to interpolate the positional embedding of another patch grid.
 

@@ -1,6 +1,7 @@
 """Weights under the names of other libraries, weight files, and models to load them into."""
 
 import functools
+import pathlib
 import re
 
 import jax
@@ -15,6 +16,11 @@ from dstadapter_jax.pretrained.loading import load_weights
 from dstadapter_jax.pretrained.sources import WeightsError
 from tests.helpers.errors import raises
 
+# Files that other libraries wrote; the script beside them describes them.
+FILES = pathlib.Path(__file__).parents[1] / "pretrained" / "files"
+CHECKPOINT = FILES / "mmengine.pth"
+CHECKPOINT_SIZES = {"num_classes": 3, "input_resolution": 8, "num_frames": 2, "patch_size": 4}
+CHECKPOINT_SIZES |= {"width": 16, "layers": 2, "heads": 2}
 SIZES = {"input_resolution": 32, "num_frames": 4, "patch_size": 8, "width": 64, "heads": 4}
 ADDED = re.compile(r"_adapter\.|temporal_embedding|cls_head")
 

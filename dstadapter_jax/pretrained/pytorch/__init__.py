@@ -1,0 +1,1 @@
+"""PyTorch files, read without PyTorch and without running anything in them."""
