@@ -23,8 +23,9 @@ from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.errors import UserError
 from tfds_builders import clip_examples, datasets
 from tfds_builders.check import command as check
-from tfds_builders.clip_shards import FULL_DISK, LeftOut
+from tfds_builders.clip_shards import FULL_DISK
 from tfds_builders.datasets import DATASETS
+from tfds_builders.excluded import ExcludedClips
 from tfds_builders.public_dataset import MAX_MISSING
 from tfds_builders.sources import first_names
 from tfds_builders.staging import Staging
@@ -101,7 +102,7 @@ def _build(
         _prepare(new_builder, Staging(data_dir, Path(builder.data_dir)), config)
     elif builder.is_prepared():
         _check_bound(builder, options)
-        _log.info("Built before and left as it is; --overwrite builds it again.")
+        _log.info("The dataset exists and is unchanged; --overwrite builds it again.")
     else:
         raise UserError(
             str(builder.data_dir),
@@ -113,14 +114,14 @@ def _build(
 
 
 def _check_bound(builder: tfds.core.DatasetBuilder, options: Mapping[str, Any]) -> None:
-    """Raises `UnusableClipsError` if a dataset built before lacks more than is allowed now."""
+    """Raise UnusableClipsError if an existing dataset lacks more clips than it may now."""
     if "max_missing" in options:
         info, folder = builder.info, str(builder.data_dir)
         missing, num_unlisted = info.metadata["missing"], info.metadata["num_unlisted"]
-        to_find = {s: len(missing[s]) + found.num_examples for s, found in info.splits.items()}
-        left_out = LeftOut(folder, to_find, options["max_missing"], num_unlisted)
-        left_out.reasons = missing
-        left_out.check()
+        published = {s: len(missing[s]) + found.num_examples for s, found in info.splits.items()}
+        excluded = ExcludedClips(folder, published, options["max_missing"], num_unlisted)
+        excluded.reasons = missing
+        excluded.check()
 
 
 def _beam_options(flags: str | None) -> Any:
@@ -137,20 +138,20 @@ def _prepare(
     staging: Staging,
     config: tfds.download.DownloadConfig,
 ) -> None:
-    """Builds in a folder of its own, then replaces the old dataset, if any.
+    """Build in the staging folder, then replace the old dataset, if any.
 
-    TFDS by itself deletes the old one first, and loses it if the build then fails.
+    TFDS itself deletes the old dataset before it builds, and loses it if the build fails.
     """
     with staging.locked():
         if count := staging.num_shards():
-            _log.info("Going on with %d shard(s) of a build that was broken off.", count)
+            _log.info("Resuming an interrupted build: %d shard(s) are complete.", count)
         try:
-            # TFDS prints to stdout what it is about to do.
+            # TFDS prints its plan to stdout.
             with contextlib.redirect_stdout(io.StringIO()):
                 new_builder(staging.folder).download_and_prepare(download_config=config)
             staging.move()
         except BaseException as error:
-            # A full disk should not stay full.
+            # Shards on a full disk are removed, so that it does not stay full.
             if not staging.num_shards() or getattr(error, "errno", None) in FULL_DISK:
                 staging.remove()
                 raise
@@ -161,8 +162,8 @@ def _prepare(
 
 def _kept(staging: Staging) -> str:
     return (
-        f"{staging.num_shards()} finished shard(s) are kept in {staging.folder}: the same command "
-        "goes on from there. If you won't, remove that folder."
+        f"{staging.num_shards()} complete shard(s) are kept in {staging.folder}: the same command "
+        "resumes there. To start afresh, remove that folder."
     )
 
 
@@ -173,11 +174,11 @@ def _summary(builder: tfds.core.DatasetBuilder) -> str:
     for split, info in builder.info.splits.items():
         signers = len(metadata["signers"][split]) or "unknown"
         line = f"  {split}: {info.num_examples} clips, signers: {signers}"
-        left_out = len(metadata.get("missing", {}).get(split, ()))
-        if left_out := left_out + metadata.get("num_unlisted", {}).get(split, 0):
-            line += f", {left_out} left out (missing, damaged or on no list: see metadata.json)"
+        excluded = len(metadata.get("missing", {}).get(split, ()))
+        if excluded := excluded + metadata.get("num_unlisted", {}).get(split, 0):
+            line += f", {excluded} excluded (missing, damaged or on no list: see metadata.json)"
         if never := metadata.get("unavailable", {}).get(split):
-            line += f", {len(never)} listed but never published"
+            line += f", {len(never)} listed but unpublished"
         if missing := metadata["missing_labels"][split]:
             line += f", no clip of {len(missing)} labels: {first_names(missing)}"
         lines.append(line)

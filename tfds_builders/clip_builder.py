@@ -1,4 +1,4 @@
-"""The part of building a dataset that is the same for all: shards, here or on Beam's workers."""
+"""Base class of all builders: a dataset of clips in shards, written here or on Beam's workers."""
 
 import abc
 import os
@@ -14,63 +14,71 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from dstadapter_jax.errors import UserError
 from tfds_builders import clip_examples
 from tfds_builders.clip_examples import Clip
-from tfds_builders.clip_shards import LeftOut, Shard, write_shard
+from tfds_builders.clip_shards import Shard, write_shard
+from tfds_builders.excluded import ExcludedClips
 
 CLIPS_PER_SHARD = 256  # about 400 MB of frames
-SHARDS = ".shards"  # beside the versions of a dataset: what is finished while it is built
+SHARDS = ".shards"  # folder of complete shards during a build, beside the dataset's versions
 
 
 class ClipDatasetBuilder(FileReaderBuilder):
-    """Builds out of clips; a build that was broken off is gone on with, shard by shard.
+    """Builder of a dataset of clips; resumes an interrupted build shard by shard.
 
-    Shards lie in a folder of their own until all are whole, so that nothing reads them before.
+    Shards are moved into the dataset's folder once all of them are complete.
     """
 
     @abc.abstractmethod
-    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], LeftOut]:
-        """Reads what there is to build, and sets label names and metadata, but `split_metadata`.
+    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], ExcludedClips]:
+        """List the clips to build, and set label names and all metadata but `split_metadata`.
 
         Args:
-          folder: the user's.
+            folder: The user's folder.
 
         Returns:
-          The clips of each split, and those that are left out already.
+            The clips of each split, and the clips that are excluded already.
 
         Raises:
-          SourceError: something is wrong with the folder or the lists.
+            SourceError: The folder or its lists are wrong.
         """
 
     def _storage(self) -> str:
         """`frames` or `original`."""
         return self.builder_config.name
 
+    def _clip_info(self, features: tfds.features.FeaturesDict) -> tfds.core.DatasetInfo:
+        """The dataset's info, filled from the builder's folder and nothing else."""
+        info = self.dataset_info_from_configs(features=features, metadata=tfds.core.MetadataDict())
+        # TFDS would look for these datasets in its bucket and leave an empty temporary folder.
+        info.initialize_from_bucket = lambda: None
+        return info
+
     def _download_and_prepare(
         self,
         dl_manager: tfds.download.DownloadManager,
         download_config: tfds.download.DownloadConfig,
     ) -> None:
-        splits, left_out = self._plan(Path(dl_manager.manual_dir))
+        splits, excluded = self._plan(Path(dl_manager.manual_dir))
         folder = Path(self.data_path).parent / SHARDS
         folder.mkdir(exist_ok=True)
         shards = {split: self._shards(split, clips, folder) for split, clips in splits.items()}
-        every = [shard for of_split in shards.values() for shard in of_split]
+        all_shards = [shard for split_shards in shards.values() for shard in split_shards]
         if download_config.beam_options:
             from tfds_builders import beam_shards  # Beam is an extra
 
-            beam_shards.write(every, self.info.features, download_config.beam_options)
+            beam_shards.write(all_shards, self.info.features, download_config.beam_options)
         else:
-            _write(every, self.info.features)
-        infos = [self._split_info(split, of, left_out) for split, of in shards.items()]
-        left_out.check()
-        held = {
-            split: [clip for clip in clips if clip.id not in left_out.reasons[split]]
+            _write(all_shards, self.info.features)
+        infos = [self._split_info(split, of, excluded) for split, of in shards.items()]
+        excluded.check()
+        stored = {
+            split: [clip for clip in clips if clip.id not in excluded.reasons[split]]
             for split, clips in splits.items()
         }
         labels = self.info.features["label"].names
-        self.info.metadata.update(clip_examples.split_metadata(held, labels))
-        for shard in every:
+        self.info.metadata.update(clip_examples.split_metadata(stored, labels))
+        for shard in all_shards:
             shard.path.rename(self.data_path / shard.path.name)
-        # A worker that outlived a killed build may be at it still, and leave or remove a draft.
+        # Workers of a killed build on Beam may still write and remove temporary files there.
         shutil.rmtree(folder, ignore_errors=True)
         self.info.set_splits(tfds.core.splits.SplitDict(infos))
 
@@ -87,9 +95,9 @@ class ClipDatasetBuilder(FileReaderBuilder):
         ]
 
     def _split_info(
-        self, split: str, shards: Sequence[Shard], left_out: LeftOut
+        self, split: str, shards: Sequence[Shard], excluded: ExcludedClips
     ) -> tfds.core.SplitInfo:
-        """Describes a written split, and takes in what it had to leave out."""
+        """Describe a written split, and add the clips that could not be decoded to `excluded`."""
         lengths = []
         for shard in shards:
             result = shard.result(self.info.features)
@@ -101,8 +109,8 @@ class ClipDatasetBuilder(FileReaderBuilder):
                 )
             lengths.append(result["num_clips"])
             clips = {clip.id: clip for clip in shard.clips}
-            for clip_id, reason in result["left_out"].items():
-                left_out.add(split, clip_id, clips[clip_id].label, clips[clip_id].signer, reason)
+            for clip_id, reason in result["excluded"].items():
+                excluded.add(split, clip_id, clips[clip_id].label, clips[clip_id].signer, reason)
         return tfds.core.SplitInfo(
             name=split,
             shard_lengths=lengths,
@@ -112,7 +120,7 @@ class ClipDatasetBuilder(FileReaderBuilder):
 
 
 def _write(shards: Sequence[Shard], features: tfds.features.FeaturesDict) -> None:
-    """Writes one shard after the other, each with all cores."""
+    """Write the shards one after the other, each on all cores."""
     threads = os.cpu_count() or 1
     total = sum(len(shard.clips) for shard in shards)
     with tqdm(total=total, unit="clip", disable=None) as progress, logging_redirect_tqdm():

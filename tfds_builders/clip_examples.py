@@ -1,8 +1,7 @@
-"""What every dataset here stores of a clip.
+"""The stored form of a clip, in two storages, which are builder configs.
 
-A dataset has two storages, as builder configs. `original` keeps a file's bytes, which are decoded
-while training. `frames` keeps every frame once, small and as JPEG, so that training decodes the
-few frames it samples and no others.
+`original` stores a file's bytes, which are decoded in training. `frames` stores every frame as a
+small JPEG, so that training decodes the sampled frames only.
 """
 
 import dataclasses
@@ -17,10 +16,9 @@ import tensorflow_datasets as tfds
 from dstadapter_jax.data.video import reader as video
 
 FILE_FORMAT = "array_record"  # the format of TFDS that is read and written without TensorFlow
-SHORT_SIDE = 256  # training resizes to it anyway
+SHORT_SIDE = 256  # pixels; training resizes to it anyway
 JPEG_QUALITY = 95
-# Minutes of video are no isolated sign; a clip is held in memory, and in one record, whole.
-MAX_FRAMES = 10_000
+MAX_FRAMES = 10_000  # a clip is one record and is held in memory
 
 STORAGES = {
     "frames": f"Every frame as JPEG of quality {JPEG_QUALITY}, short side <= {SHORT_SIDE}.",
@@ -32,14 +30,14 @@ Example = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """One video file that shows one sign.
+    """A video file, or a segment of one, that shows one sign.
 
     Attributes:
-      id: unique in the dataset.
-      path: the file.
-      label: name of the sign.
-      signer: '' where it isn't known.
-      segment: first and last frame of the sign; None where the file shows nothing else.
+        id: Name that is unique in the dataset.
+        path: The file.
+        label: Name of the sign.
+        signer: Name of the signer; '' where unknown.
+        segment: First and last frame of the sign, from 0; None for the whole file.
     """
 
     id: str
@@ -52,46 +50,44 @@ class Clip:
 def features(
     storage: str, labels: Sequence[str] | None = None, *, segmented: bool = False
 ) -> tfds.features.FeaturesDict:
-    """The schema of one clip.
+    """The schema of a stored clip.
 
     Args:
-      storage: `frames` or `original`.
-      labels: label names in the order of their ids; None where only the data tells them, and
-        the builder sets `names` of the feature `label` later.
-      segmented: whether a file shows more than the sign. The `frames` storage keeps the sign
-        alone; `original` tells in `first_frame` and `num_frames` where it is.
+        storage: `frames` or `original`.
+        labels: Label names in the order of their ids; None if the builder sets `names` of the
+            feature `label` later, from the data.
+        segmented: Whether files show more than the sign. The storage `frames` keeps the sign only;
+            `original` has its place in `first_frame` and `num_frames`.
     """
     text, scalar = tfds.features.Text, tfds.features.Scalar
     if storage == "frames":
-        # Text is TFDS's feature for bytes of any length and content; a Sequence of them is read
-        # back as a list of bytes.
+        # Text is TFDS's feature for bytes of any length; a Sequence is read as a list of bytes.
         pixels = {"frames": tfds.features.Sequence(text(), doc="JPEG files, in order of display.")}
     else:
         pixels = {"video": text(doc="The video file's bytes.")}
         if segmented:
-            pixels["first_frame"] = scalar(np.int32, doc="Of the sign, in `video`; from 0.")
+            pixels["first_frame"] = scalar(np.int32, doc="First frame of the sign, from 0.")
     return tfds.features.FeaturesDict(
         {
             "id": text(doc="Unique name of the clip."),
             **pixels,
             "label": tfds.features.ClassLabel(names=labels, doc="The sign."),
-            "signer": text(doc="Who signs; empty where unknown."),
+            "signer": text(doc="Name of the signer; empty where unknown."),
             "num_frames": scalar(np.int32, doc="Frames that show the sign."),
             "fps": scalar(np.float32, doc="Mean frames per second."),
-            "height": scalar(np.int32, doc="Pixels, of the original shown upright."),
-            "width": scalar(np.int32, doc="Pixels, of the original shown upright."),
+            "height": scalar(np.int32, doc="Pixels of the original, shown upright."),
+            "width": scalar(np.int32, doc="Pixels of the original, shown upright."),
         }
     )
 
 
 def encode_clip(clip: Clip, storage: str) -> Example:
-    """Decodes the whole clip and returns its example, as `features(storage)` describes it.
+    """Decode the whole clip and return its example, with the schema `features(storage)`.
 
-    The `original` storage decodes too: a file that breaks half-way has to be found now, not in
-    the middle of a training run.
+    The storage `original` decodes, too, so that a damaged file is found before training.
 
     Raises:
-      video.ClipError: the file can't be read or decoded, or holds no frame.
+        video.ClipError: The file can't be read or decoded, or has no frames.
     """
     try:
         source = clip.path if storage == "frames" else clip.path.read_bytes()
@@ -121,17 +117,17 @@ def encode_clip(clip: Clip, storage: str) -> Example:
 
 
 def decode_whole(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo, range]:
-    """Puts a clip to the test that a build puts it to, and keeps no pixels.
+    """Decode a clip as a build does, without keeping pixels.
 
     Args:
-      clip: what `source` shows.
-      source: its file's path or bytes.
+        clip: The clip.
+        source: Path or bytes of its file.
 
     Returns:
-      What the file holds, and which of its frames show the sign.
+        Properties of the file, and the range of the sign's frames.
 
     Raises:
-      video.ClipError: no dataset can hold the clip.
+        video.ClipError: The clip can't be stored.
     """
     info, sign = _describe(clip, source)
     video.check_decodes(source, info, name=clip.id)
@@ -139,7 +135,7 @@ def decode_whole(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo
 
 
 def _describe(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo, range]:
-    """What can be told before the clip is decoded: too long a one never is."""
+    """Properties of the file and the range of the sign's frames, before any frame is decoded."""
     info = video.probe(source, name=clip.id)
     if info.num_frames > MAX_FRAMES:
         reason = f"has {info.num_frames} frames, more than {MAX_FRAMES}: cut it to one sign"
@@ -149,15 +145,15 @@ def _describe(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo, r
 
 def _frames_of_sign(clip: Clip, num_frames: int) -> range:
     first, last = clip.segment or (0, num_frames - 1)
-    # An end that is the number of frames is the last frame, counted from 1 or exclusively.
+    # A last frame that equals the number of frames was counted from 1 or is exclusive.
     if first >= num_frames or last > num_frames:
-        reason = f"the sign is said to be in frames {first} to {last}, but there are {num_frames}"
+        reason = f"has {num_frames} frames, but the sign is listed in frames {first} to {last}"
         raise video.ClipError(clip.id, reason)
     return range(first, min(last + 1, num_frames))
 
 
 def shrink(frame: np.ndarray) -> np.ndarray:
-    """Resizes `(H, W, 3)` to a short side of `SHORT_SIDE`; a smaller frame is left as it is."""
+    """Resize `(H, W, 3)` to a short side of `SHORT_SIDE`; smaller frames are unchanged."""
     height, width = frame.shape[:2]
     scale = SHORT_SIDE / min(height, width)
     if scale >= 1:
@@ -167,22 +163,21 @@ def shrink(frame: np.ndarray) -> np.ndarray:
 
 
 def encode_jpeg(frame: np.ndarray) -> bytes:
-    """Returns the JPEG file of an RGB frame, `(H, W, 3)` uint8; empty if JPEG can't hold it."""
+    """Encode an RGB frame, `(H, W, 3)` uint8, as JPEG; empty if it is too large for JPEG."""
     bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return jpeg.tobytes()
 
 
 def split_metadata(splits: Mapping[str, Sequence[Clip]], labels: Collection[str]) -> dict[str, Any]:
-    """What `metadata.json` tells about the splits.
+    """Entries of `metadata.json` about the splits.
 
     Args:
-      splits: the clips that each split holds.
-      labels: names of all labels.
+        splits: Stored clips of each split.
+        labels: Names of all labels.
 
     Returns:
-      `signers`, the known ones of each split; `missing_labels`, those that a
-      split has no clip of.
+        `signers`: known signers of each split. `missing_labels`: labels without a clip in a split.
     """
     labels = set(labels)
     return {

@@ -1,4 +1,4 @@
-"""The datasets there are builders of, and how a command's arguments name one."""
+"""The datasets that can be built, and arguments that both commands share."""
 
 import argparse
 import importlib
@@ -19,7 +19,7 @@ DATASETS = {
 
 
 def refuse_empty(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    """Exits if an argument is empty, as of an unset variable: it would be the current folder."""
+    """Exit if an argument is empty, such as an unset variable: it would be the current folder."""
     for argument in argv:
         if not argument or (argument.startswith("--") and argument.endswith("=")):
             parser.error(f"an argument is empty: {' '.join(map(repr, argv))}")
@@ -28,12 +28,12 @@ def refuse_empty(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 def choose(
     parser: argparse.ArgumentParser, dataset: str, manual_dir: object
 ) -> tuple[type[tfds.core.DatasetBuilder], str]:
-    """Returns the builder class and the config of `DATASET[/CONFIG]`, or exits with what is wrong.
+    """Return the builder class and config of `DATASET[/CONFIG]`, or exit with a message.
 
     Args:
-      parser: exits with status 2.
-      dataset: as the user names it; without a config it is the first one.
-      manual_dir: as the user gives it, if at all.
+        parser: Parser that exits with status 2.
+        dataset: The user's argument; the first config is the default.
+        manual_dir: The user's argument, if any.
     """
     name, _, config = dataset.partition("/")
     if name not in DATASETS:
@@ -53,7 +53,7 @@ def options(
     config: str,
     max_missing: float | None,
 ) -> dict[str, Any]:
-    """The builder's arguments; exits if `max_missing` is given and the dataset doesn't know it."""
+    """The builder's arguments; exit if `max_missing` has no effect on the dataset."""
     if max_missing is None:
         return {"config": config}
     if not issubclass(builder_cls, PublicDatasetBuilder):
@@ -62,7 +62,7 @@ def options(
 
 
 def share(text: str) -> float:
-    """A share below 1; for `argparse`."""
+    """Parse a share below 1; a type for `argparse`."""
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got {text}")

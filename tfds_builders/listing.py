@@ -1,22 +1,22 @@
-"""What a dataset consists of: the clips of its lists, and which of them are there."""
+"""The clips that a dataset's lists name, and whether their files are in the user's folder."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from dstadapter_jax.data.splits import SPLITS
 from tfds_builders.clip_examples import Clip
-from tfds_builders.clip_shards import LeftOut
+from tfds_builders.excluded import ExcludedClips
 from tfds_builders.sources import SourceError
 
-SPLITS = ("train", "validation", "test")
 NO_FILE = "no such file"
 
 _Value = TypeVar("_Value")
 
 
 class Missing(NamedTuple):
-    """What is known of a clip without a file; `signer` is '' where unknown."""
+    """A listed clip without a file; `signer` is '' where unknown."""
 
     label: str
     signer: str
@@ -24,17 +24,17 @@ class Missing(NamedTuple):
 
 @dataclasses.dataclass
 class Listing:
-    """The clips that a dataset's lists name.
+    """All clips of a dataset, by split.
 
     Attributes:
-      split_method: in words, how the splits were made.
-      folder: where the clips are looked for; not always the one that the user gave.
-      found: of each split, the clips whose file is there, in the lists' order.
-      missing: of each split, the clips whose file isn't there, by id.
-      num_unlisted: of each split, how many of its official clips the lists don't name.
-      unavailable: of each split, the ids of listed clips that nobody can have.
-      unlisted: clips in the folder that no list names, by their paths in it.
-      warnings: what a user should know of the lists.
+        split_method: Description of how the splits were made.
+        folder: Folder of the clips; may be above or below the one that the user passed.
+        found: For each split, the clips whose file was found, in the order of the lists.
+        missing: For each split, the listed clips without a file, by id.
+        num_unlisted: For each split, the number of official clips that the lists don't name.
+        unavailable: For each split, ids of listed clips that were never published.
+        unlisted: Paths, relative to the folder, of clips that no list names.
+        warnings: Sentences for the user about the lists.
     """
 
     split_method: str
@@ -60,14 +60,14 @@ class Listing:
         signer: str = "",
         segment: tuple[int, int] | None = None,
     ) -> None:
-        """Adds a listed clip; `path` is None if its file isn't there."""
+        """Add a listed clip; `path` is None if its file was not found."""
         if path is None:
             self.missing[split][clip_id] = Missing(label, signer)
         else:
             self.found[split].append(Clip(clip_id, path, label, signer, segment))
 
     def compare(self, listed: Mapping[str, int], official: Mapping[str, int]) -> None:
-        """Notes where the lists, some of whose rows may be lost, are not as long as officially."""
+        """Record and warn of splits whose lists are shorter or longer than the official ones."""
         for split, count in official.items():
             if (found := listed.get(split, 0)) != count:
                 self.num_unlisted[split] = max(count - found, 0)
@@ -76,28 +76,30 @@ class Listing:
                 )
 
     def num_listed(self) -> dict[str, int]:
-        """Clips that the lists name, split by split, whether they exist or not."""
-        return {s: n + len(self.unavailable[s]) for s, n in self.num_to_find().items()}
+        """For each split, the number of listed clips, with those that were never published."""
+        return {s: n + len(self.unavailable[s]) for s, n in self.num_published().items()}
 
-    def num_to_find(self) -> dict[str, int]:
-        """Listed clips that exist, split by split, whether they are in the folder or not."""
+    def num_published(self) -> dict[str, int]:
+        """For each split, the number of listed clips that were published, found or not."""
         return {split: len(self.found[split]) + len(self.missing[split]) for split in SPLITS}
 
-    def left_out(self, max_share: float) -> LeftOut:
-        """The clips that are left out whatever the files hold; `max_share` of a split may be."""
-        left_out = LeftOut(str(self.folder), self.num_to_find(), max_share, self.num_unlisted)
+    def excluded(self, max_share: float) -> ExcludedClips:
+        """The clips without a file; `max_share` of each split may be excluded."""
+        excluded = ExcludedClips(
+            str(self.folder), self.num_published(), max_share, self.num_unlisted
+        )
         for split, clips in self.missing.items():
             for clip_id, clip in clips.items():
-                left_out.add(split, clip_id, clip.label, clip.signer, NO_FILE)
-        return left_out
+                excluded.add(split, clip_id, clip.label, clip.signer, NO_FILE)
+        return excluded
 
     def check(self) -> None:
-        """Raises `SourceError` if a split lists no clip or none of all clips is there."""
-        to_find = self.num_to_find()
-        if empty := [f"no clip listed in {split}" for split, count in to_find.items() if not count]:
+        """Raise SourceError if a split lists no clip, or if no clip at all was found."""
+        published = self.num_published()
+        if empty := [f"no clip listed in {split}" for split, n in published.items() if not n]:
             raise SourceError(str(self.folder), empty)
         if not any(self.found.values()):
-            problem = f"none of {sum(to_find.values()):,} clips found"
+            problem = f"none of {sum(published.values()):,} clips found"
             raise SourceError(str(self.folder), [problem])
 
 

@@ -1,7 +1,6 @@
-"""What the builders of published datasets share: configs, and lists against what is on the disk.
+"""Base class of the builders of published datasets: their configs, and lists against files.
 
-A dataset's `index.py` says which clips its lists name and where they lie; here that becomes splits,
-or one error if too many clips are missing.
+A dataset's `index.py` reads its lists and finds their clips.
 """
 
 import abc
@@ -13,14 +12,15 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import clip_examples, clip_shards
+from tfds_builders import clip_examples
 from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_builder import ClipDatasetBuilder
 from tfds_builders.clip_examples import Clip
+from tfds_builders.excluded import ExcludedClips, UnusableClipsError
 from tfds_builders.listing import Listing
 from tfds_builders.sources import SourceError, files_below, root_above, unlisted_warnings
 
-MAX_MISSING = 0.005  # of a split's listed clips
+MAX_MISSING = 0.005  # share of a split's listed clips
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ class ClipConfig(tfds.core.BuilderConfig):
     """One variant of a dataset in one storage.
 
     Attributes:
-      variant: which clips, or which splits.
-      storage: `frames` or `original`.
-      upstream_labels: whether ids start at 1, with a class 0 that no clip has, as in the reference.
-      segmented: whether a file shows more than the sign.
+        variant: Name of a choice of clips or splits.
+        storage: `frames` or `original`.
+        upstream_labels: Whether ids start at 1, with a class 0 without clips, as in the reference.
+        segmented: Whether files show more than the sign.
     """
 
     variant: str = ""
@@ -45,12 +45,12 @@ class ClipConfig(tfds.core.BuilderConfig):
 def configs(
     variants: Mapping[str, str], *, upstream: str = "", segmented: bool = False
 ) -> list[ClipConfig]:
-    """`VARIANT`, which stores frames, and `VARIANT-original`, which stores the files' bytes.
+    """Configs `VARIANT`, which stores frames, and `VARIANT-original`, which stores the files.
 
     Args:
-      variants: names, each with a description.
-      upstream: what the reference's labels are; adds `VARIANT-upstream[-original]`.
-      segmented: whether a file shows more than the sign.
+        variants: Name to description.
+        upstream: Description of the reference's labels; adds `VARIANT-upstream[-original]`.
+        segmented: Whether files show more than the sign.
     """
     return [
         ClipConfig(
@@ -68,12 +68,17 @@ def configs(
 
 
 class PublicDatasetBuilder(ClipDatasetBuilder):
-    """Builds a dataset whose clips are named by lists."""
+    """Builder of a dataset whose clips are named by lists."""
 
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(self, *, max_missing: float = MAX_MISSING, **kwargs):
-        """Takes the share of each split that may be missing, and what TFDS's builders take."""
+        """Create the builder.
+
+        Args:
+            max_missing: Share of each split's clips that may be missing or damaged.
+            **kwargs: Arguments of TFDS's builders.
+        """
         super().__init__(**kwargs)
         self._max_missing = max_missing
 
@@ -83,28 +88,24 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
 
     @abc.abstractmethod
     def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
-        """Reads the lists; `files` are all that lie below `folder`."""
+        """Read the lists; `files` are all files below `folder`."""
 
     @abc.abstractmethod
     def _is_part(self, way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
-        """Whether a folder is a part of the dataset's, as `sources.root_above` asks it."""
+        """Whether a folder is a part of the dataset's folder, for `sources.root_above`."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        return self.dataset_info_from_configs(
-            features=clip_examples.features(
-                config.storage, self._label_names(), segmented=config.segmented
-            ),
-            metadata=tfds.core.MetadataDict(),
-        )
+        labels, segmented = self._label_names(), config.segmented
+        return self._clip_info(clip_examples.features(config.storage, labels, segmented=segmented))
 
     def listing(self, folder: Path) -> Listing:
-        """The clips that the lists name, and which of them lie below `folder`.
+        """The listed clips, and their files below `folder`.
 
-        Where `folder` is but a part of the dataset, that is looked for in the one above.
+        If `folder` is a part of the dataset, such as one split, the folder above is used.
 
         Raises:
-          SourceError: the lists are missing or wrong, no clip is there, or a split has none.
+            SourceError: The lists are missing or wrong, no clip was found, or a split lists none.
         """
         given, folder = folder, root_above(folder, self._is_part) or folder
         files = sorted(files_below(folder))
@@ -122,41 +123,41 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
         return listing
 
     def _advice(self, files: Iterable[Path]) -> str:
-        """Where clips that aren't there are to be had."""
+        """Instructions to get missing clips."""
         return f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}\n{unpack_hint(files)}".strip()
 
     def _storage(self) -> str:
         return self.builder_config.storage
 
-    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], clip_shards.LeftOut]:
+    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], ExcludedClips]:
         listing = self.listing(folder)
         for warning in listing.warnings:
             _log.warning("%s", warning)
-        left_out = self._left_out(listing)
+        excluded = self._excluded(listing)
         self.info.metadata.update(
             split_method=listing.split_method,
             num_listed=listing.num_listed(),
             unavailable=listing.unavailable,
             unlisted=listing.unlisted,
             num_unlisted=listing.num_unlisted,
-            # These grow while the clips are decoded, and are written after.
-            missing=left_out.reasons,
-            missing_clip_labels=left_out.labels,
-            missing_clip_signers=left_out.signers,
+            # Extended while clips are decoded, and written afterwards.
+            missing=excluded.reasons,
+            missing_clip_labels=excluded.labels,
+            missing_clip_signers=excluded.signers,
         )
-        return listing.found, left_out
+        return listing.found, excluded
 
-    def _left_out(self, listing: Listing) -> clip_shards.LeftOut:
-        """The clips without a file or row; raises before hours of decoding if too many already."""
-        left_out = listing.left_out(self._max_missing)
+    def _excluded(self, listing: Listing) -> ExcludedClips:
+        """The clips without a file or row; an error here comes before hours of decoding."""
+        excluded = listing.excluded(self._max_missing)
         try:
-            left_out.check()
-        except clip_shards.UnusableClipsError as error:
+            excluded.check()
+        except UnusableClipsError as error:
             error.add_advice(self._advice(files_below(listing.folder)))
             raise
-        return left_out
+        return excluded
 
 
 def _place(listing: Listing) -> Path:
-    """The deepest folder that holds all clips found."""
+    """The deepest folder that contains all clips found."""
     return Path(os.path.commonpath([c.path.parent for of in listing.found.values() for c in of]))

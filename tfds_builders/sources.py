@@ -1,4 +1,4 @@
-"""A user's folder of videos: what lies in it, and errors that tell all that is wrong with it."""
+"""Files in a user's folder, and errors that list all problems with them."""
 
 import os
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence, Set
@@ -11,10 +11,10 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 class SourceError(UserError):
-    """Everything that is wrong with the files of a dataset, one problem a line.
+    """All problems with the files of a dataset, one a line.
 
     Attributes:
-      problems: one line each; `problem` has all of them.
+        problems: The lines; `problem` is their text.
     """
 
     def __init__(self, where: str, problems: Sequence[str], advice: str = "", *, summary: str = ""):
@@ -34,10 +34,10 @@ class SourceError(UserError):
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files below `folder` that aren't hidden; linked folders are entered, loops are not.
+    """Yield files below `folder` that are not hidden; links to folders are followed, loops not.
 
     Raises:
-      OSError: a folder can't be looked into: what it holds would be missing without a word.
+        OSError: A folder can't be listed; its files would be missing without a message.
     """
 
     def refuse(error: OSError) -> None:
@@ -46,28 +46,28 @@ def files_below(folder: Path) -> Iterator[Path]:
     for here, subfolders, names in os.walk(folder, followlinks=True, onerror=refuse):
         real = Path(here).resolve()
         loops = {s for s in subfolders if Path(here, s).resolve() in (real, *real.parents)}
-        subfolders[:] = [s for s in subfolders if shown(s) and s not in loops]
-        yield from (Path(here, name) for name in names if shown(name))
+        subfolders[:] = [s for s in subfolders if is_shown(s) and s not in loops]
+        yield from (Path(here, name) for name in names if is_shown(name))
 
 
-def shown(name: str) -> bool:
-    """Whether a file or folder isn't hidden."""
+def is_shown(name: str) -> bool:
+    """Whether the name of a file or folder is not hidden."""
     return not name.startswith(".")
 
 
 def root_above(
     folder: Path, is_part: Callable[[Sequence[str], Set[str], Set[str]], bool]
 ) -> Path | None:
-    """The folder above, up to two levels, that `folder` is but a part of; None if neither is.
+    """The folder of a whole dataset, one or two levels above a part of it; None if there is none.
 
-    Only names in these folders are looked at, nothing is walked: one may be somebody's home.
+    Only the names in these folders are read: one of them may be someone's home folder.
 
     Args:
-      folder: what a user gave.
-      is_part: takes the names that lead from a folder above to `folder`, the names in `folder` and
-        those in the folder above, all in lower case.
+        folder: The folder that a user passed.
+        is_part: Function of the names that lead from a folder above to `folder`, of the names in
+            `folder`, and of those in the folder above, all in lower case.
     """
-    absolute = Path(os.path.abspath(folder))  # as typed: `resolve` would follow links elsewhere
+    absolute = Path(os.path.abspath(folder))  # `resolve` would follow links to other places
     own = names_in(absolute)
     for above in absolute.parents[:2]:
         way = [part.lower() for part in absolute.relative_to(above).parts]
@@ -77,7 +77,7 @@ def root_above(
 
 
 def names_in(folder: Path) -> frozenset[str]:
-    """Names of what lies directly in a folder, in lower case; none if it can't be looked into."""
+    """Names of a folder's entries in lower case; empty if it can't be listed."""
     try:
         return frozenset(name.lower() for name in os.listdir(folder))
     except OSError:
@@ -87,15 +87,15 @@ def names_in(folder: Path) -> frozenset[str]:
 def by_key(
     folder: Path, files: Sequence[Path], key_of: Callable[[Path], _Key | None]
 ) -> dict[_Key, Path]:
-    """Files by what names them in a dataset's lists.
+    """Map the keys by which a dataset's lists name clips to their files.
 
     Args:
-      folder: what errors call the place.
-      files: as `files_below` gives them.
-      key_of: takes a path relative to `folder`; None passes a file over.
+        folder: The folder of the files.
+        files: The result of `files_below`.
+        key_of: Function of a path relative to `folder`; None for files that are not clips.
 
     Raises:
-      SourceError: two files have one key: which of them is meant can't be told.
+        SourceError: Two files have the same key.
     """
     found: dict[_Key, Path] = {}
     problems = []
@@ -108,23 +108,23 @@ def by_key(
             problems.append(f"{first} and {second}")
         found.setdefault(key, path)
     if problems:
-        raise SourceError(str(folder), problems, "Each pair is one clip to the lists: keep one.")
+        raise SourceError(str(folder), problems, "Keep one file of each pair: it is one clip.")
     return found
 
 
 def unlisted(folder: Path, found: Mapping[_Key, Path], listed: Container[_Key]) -> list[str]:
-    """Clips, as `by_key` gives them, that no list names: their paths in the folder."""
-    strange = (path for key, path in found.items() if key not in listed)
-    return sorted(path.relative_to(folder).as_posix() for path in strange)
+    """Paths, relative to the folder, of clips found by `by_key` that no list names."""
+    paths = (path for key, path in found.items() if key not in listed)
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def unlisted_warnings(names: Sequence[str]) -> list[str]:
-    """Tells the clips that are left out because no list names them, if there are any."""
+    """A warning of clips that are left out since no list names them, if there are any."""
     if not names:
         return []
     return [f"{len(names):,} clip(s) are on no list, and left out: {first_names(names)}"]
 
 
 def first_names(names: Sequence[str]) -> str:
-    """The first five of them."""
+    """The first five names."""
     return ", ".join(names[:5]) + ", …" * (len(names) > 5)

@@ -1,4 +1,4 @@
-"""Where a dataset lies while it is built, so that what is half-built is never read as whole."""
+"""A folder in which a dataset is built, so that an incomplete dataset is never read."""
 
 import contextlib
 import fcntl
@@ -9,20 +9,25 @@ from pathlib import Path
 
 from dstadapter_jax.errors import UserError
 from tfds_builders.clip_builder import SHARDS
-from tfds_builders.clip_shards import DRAFT
+from tfds_builders.clip_shards import TEMPORARY
 
 LOCK = ".lock"
 
 
 class Staging:
-    """A folder of its own beside the datasets, in which one of them is built.
+    """The folder `.building_NAME_CONFIG` beside the datasets, in which one of them is built.
 
     Attributes:
-      folder: the `data_dir` to build in.
+        folder: The `data_dir` to build in.
     """
 
     def __init__(self, data_dir: Path, target: Path):
-        """Takes the folder of all datasets, and the one below it that the dataset goes to."""
+        """Choose the folder.
+
+        Args:
+            data_dir: Folder of all datasets.
+            target: Final folder of the dataset, below `data_dir`.
+        """
         self._target, self._place = target, target.relative_to(data_dir)
         self.folder = data_dir / f".building_{'_'.join(self._place.parts[:-1])}"
         self._replaced = self.folder / "replaced"
@@ -30,10 +35,10 @@ class Staging:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out until left or killed, and clears up after a killed one.
+        """Lock the folder, and clean up after a build that was killed in it.
 
         Raises:
-          UserError: another process builds this dataset.
+            UserError: Another process builds this dataset.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LOCK
@@ -42,7 +47,7 @@ class Staging:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 held = os.path.samestat(os.fstat(lock.fileno()), path.stat())
             except (BlockingIOError, FileNotFoundError):
-                held = False  # not even where the other one has just finished and removed it
+                held = False  # the other process may just have finished and removed the file
             if not held:
                 raise UserError(
                     str(self.folder),
@@ -53,33 +58,34 @@ class Staging:
             yield
 
     def _recover(self) -> None:
-        """Puts the old dataset back and removes what isn't finished, but keeps whole shards."""
+        """Restore a replaced dataset and remove incomplete files; complete shards are kept."""
         if self._replaced.exists() and not self._target.exists():
             self._replaced.rename(self._target)
         shutil.rmtree(self._replaced, ignore_errors=True)
         built = self.folder / self._place
         for path in built.parent.glob(f"{built.name}*"):
             shutil.rmtree(path)
-        for path in self._shards.glob(f"*{DRAFT}"):
+        for path in self._shards.glob(f"*{TEMPORARY}"):
             path.unlink(missing_ok=True)  # Beam's workers may outlive a killed build
 
     def num_shards(self) -> int:
-        """How many shards are whole, of a dataset that isn't."""
+        """Number of complete shards of the incomplete dataset."""
         return len([*self._shards.glob("*.json")])
 
     def move(self) -> None:
-        """Puts what was built in the old dataset's place."""
+        """Move the built dataset to its final folder; the old one stays until `remove`."""
         self._target.parent.mkdir(parents=True, exist_ok=True)
         if self._target.exists():
             self._target.rename(self._replaced)
         (self.folder / self._place).rename(self._target)
 
     def remove(self) -> None:
-        """Removes the folder; to be called by who has locked it."""
+        """Remove the folder, while it is locked."""
         for path in self.folder.iterdir():
             if path.name != LOCK:
-                shutil.rmtree(path, ignore_errors=True)  # which such a worker may still fill
-        # Last: until then no other process comes in. One that does now has a lock file of its own.
+                # Beam's workers may still write there.
+                shutil.rmtree(path, ignore_errors=True)
+        # Last, since it releases the lock: the next process creates its own lock file.
         (self.folder / LOCK).unlink()
         with contextlib.suppress(OSError):
             self.folder.rmdir()

@@ -19,7 +19,7 @@ from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.errors import raises
 from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, clip_shards
-from tfds_builders.clip_shards import UnusableClipsError
+from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.recordings.recordings_dataset_builder import Builder
 from tfds_builders.staging import Staging
 
@@ -94,14 +94,14 @@ def test_the_same_command_goes_on(source, whole, tmp_path, signum, status, caplo
         *_, kept, last = errors.splitlines()
         assert last == "interrupted"
         assert "are kept in" in kept
-        assert "the same command goes on from there" in kept
+        assert "the same command resumes there" in kept
     assert not dataset(tmp_path).exists()
     with raises(problem="no built dataset"):
         open_dataset("recordings/frames", str(tmp_path))
     finished = {path.name: path.stat().st_mtime_ns for path in shards(tmp_path)}
     assert 3 <= len(finished) < NUM_CLIPS / 2
     assert build(source, tmp_path) == whole
-    assert f"Going on with {len(finished)} shard(s)" in caplog.text
+    assert f"{len(finished)} shard(s) are complete" in caplog.text
     times = {name: (dataset(tmp_path) / name).stat().st_mtime_ns for name in finished}
     assert times == finished, "finished shards were written again"
     assert [path.name for path in tmp_path.iterdir()] == ["recordings"]
@@ -146,7 +146,7 @@ def test_after_unusable_clips_only_their_shards_are_made_again(source, tmp_path,
     unreadable = broken.stat()
     with raises(UnusableClipsError):
         build(copy, out)
-    assert "20 finished shard(s) are kept" in caplog.text
+    assert "20 complete shard(s) are kept" in caplog.text
     assert not dataset(out).exists()
     before = {path.name: path.stat().st_mtime_ns for path in shards(out)}
     broken.write_bytes(content)
@@ -181,7 +181,7 @@ def test_a_file_that_is_still_being_copied(source, whole, tmp_path, monkeypatch)
 def test_drafts_that_vanish_while_they_are_cleared_up(tmp_path, monkeypatch):
     """Workers of Beam's may outlive a killed build, and end when they like."""
     staged = Staging(tmp_path, tmp_path / "recordings" / "frames" / "1.0.0")
-    left = staged.folder / "recordings" / "frames" / ".shards" / f"a{clip_shards.DRAFT}"
+    left = staged.folder / "recordings" / "frames" / ".shards" / f"a{clip_shards.TEMPORARY}"
     left.parent.mkdir(parents=True)
     left.touch()
     real = Path.unlink
@@ -259,7 +259,7 @@ def test_whatever_else_fails_finished_shards_are_kept(
         with pytest.raises(type(failure)):
             build(source, tmp_path)
     assert len(shards(tmp_path)) == 3
-    assert "3 finished shard(s) are kept in" in caplog.text
+    assert "3 complete shard(s) are kept in" in caplog.text
     assert build(source, tmp_path) == whole
 
 

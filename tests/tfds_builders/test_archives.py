@@ -1,4 +1,4 @@
-"""Datasets that are still packed: the message tells what to type, and typing it works."""
+"""Datasets in archives: the message has the commands that unpack them, and they work."""
 
 import shutil
 import struct
@@ -51,9 +51,9 @@ def test_include_as_it_is_downloaded(tmp_path):
         zip_file(tmp_path / "in" / name, {"x/MVI_1.MOV": b"x"})
     message = refused("include/full", tmp_path / "in", tmp_path)
     assert "none of 4,284 clips found" in message
-    assert "2 archive(s) lie there. If they are not unpacked yet, type:" in message
+    assert "2 archive(s) lie there. To unpack them:" in message
     assert f"  cd {tmp_path}/in && 7z x '*.zip' '-o*'" in message
-    assert "password," not in message
+    assert "password" not in message
 
 
 def test_some_archives_are_left(tmp_path):
@@ -78,14 +78,14 @@ def test_autsl_with_passwords_and_parts(tmp_path):
     (folder / "train_labels.csv").write_text("signer0_sample1,41\r\n")
     message = refused("autsl/rgb", folder, tmp_path)
     assert "no labels of validation" in message
-    told = [
+    facts = [
         line for line in message.splitlines() if line.startswith("  ") and "no labels" not in line
     ]
-    password = "with a password, that 7z asks for and the dataset's authors give"
-    assert told == [
+    password = "needs a password, which the dataset's authors give"
+    assert facts == [
         f"  test_labels.zip: {password}",
-        "  train_set_vfbha39.zip: 3 parts, unpacked together by naming .001",
-        "  train_set_vfbha39.zip: without part .002: get it first",
+        "  train_set_vfbha39.zip: 3 parts, unpacked together: name .001",
+        "  train_set_vfbha39.zip: lacks part .002: download it first",
         f"  train_set_vfbha39.zip: {password}",
         f"  validation_labels.zip: {password}",
         f"  cd {folder} && 7z x '*.zip' '-o*'",
@@ -97,7 +97,7 @@ def test_bukva_given_as_the_file_itself_with_another_inside(tmp_path):
     path = zip_file(tmp_path / "bukva.zip", {"inner/trimmed.zip": b"", "annotations.tsv": b""})
     message = refused("bukva/trimmed", path, tmp_path)
     assert f"--manual_dir {path}: expected a folder of videos, found a file" in message
-    assert "bukva.zip: holds archives itself, such as inner/trimmed.zip: unpack these" in message
+    assert "bukva.zip: contains archives, such as inner/trimmed.zip: unpack these" in message
     assert f"  cd {tmp_path} && 7z x bukva.zip '-o*'" in message
 
 
@@ -124,13 +124,13 @@ def test_recordings_are_unpacked_in_place(tmp_path, caplog):
     message = refused("recordings", tmp_path / "in", tmp_path)
     assert "no clips found" in message
     assert f"  cd {tmp_path}/in && 7z x videos.zip\n" in message
-    # Among clips it may be what it likes, but it is told.
+    # Among clips it is not an error, but reported.
     for label in ("hi", "ho"):
         (tmp_path / "in" / label).mkdir()
         for i in range(3):
             (tmp_path / "in" / label / f"{i}.mp4").touch()
     refused("recordings", tmp_path / "in", tmp_path)
-    assert "1 archive(s) lie there. If they are not unpacked yet, type:" in caplog.text
+    assert "1 archive(s) lie there. To unpack them:" in caplog.text
 
 
 def test_no_archives_no_hint(tmp_path):

@@ -23,6 +23,7 @@ from tfds_builders import clip_examples, clip_shards
 from tfds_builders.autsl import index as autsl
 from tfds_builders.check.decoding import check_clip
 from tfds_builders.clip_examples import Clip, encode_clip
+from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.include import index as include
 from tfds_builders.listing import SPLITS
 from tfds_builders.lsa64 import index as lsa64
@@ -69,7 +70,7 @@ def builds(dataset, source, out, *options):
     arguments = [dataset, "--manual_dir", str(source), "--data_dir", str(out)]
     try:
         return command.main([*arguments, *options]) == 0
-    except clip_shards.UnusableClipsError:
+    except UnusableClipsError:
         return False
 
 
@@ -456,8 +457,8 @@ def test_long_tables_are_cut_and_the_json_is_whole(source, out, mp4):
         (["recordings", "--max_missing", "0.1"], "--max_missing has no effect on recordings"),
         (["lsa64", "--max_missing", "1"], "expected a share from 0 to below 1"),
         (["lsa64", "--data_dir", "x"], "unrecognized arguments: --data_dir"),
-        (["lsa64", "--report", "{source}"], "which is only read: give another folder"),
-        (["lsa64", "--report", "{source}/in/it"], "which is only read: give another folder"),
+        (["lsa64", "--report", "{source}"], "which is only read: choose another folder"),
+        (["lsa64", "--report", "{source}/in/it"], "which is only read: choose another folder"),
     ],
 )
 def test_wrong_use_exits_with_2(source, mp4, arguments, message, capsys):

@@ -14,7 +14,7 @@ from tests.helpers.clips import barcoded_frames, read_barcode, write_clip
 from tests.helpers.errors import raises
 from tfds_builders import __main__ as command
 from tfds_builders.bukva import index as bukva
-from tfds_builders.clip_shards import UnusableClipsError
+from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.include import index as include
 
 pytestmark = pytest.mark.usefixtures("short_lists")
@@ -117,7 +117,7 @@ def test_a_clip_that_may_not_be_read(tmp_path):
 def test_include_lists_that_say_mp4(tmp_path, monkeypatch):
     """As a public copy of the lists does of 605 files that were published as .MOV."""
     names = [path for split in SPLITS for path in include.listed("full", split)]
-    files = [tmp_path / name for name in names if not name.startswith(include.NEVER_PUBLISHED)]
+    files = [tmp_path / name for name in names if not name.startswith(include.UNPUBLISHED)]
     shutil.copytree(include.LISTS, tmp_path / "lists")
     changed = 0
     for split in ("train", "test"):

@@ -21,7 +21,7 @@ from tests.conftest import tiny_config
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.errors import raises
 from tfds_builders import __main__ as command
-from tfds_builders.clip_shards import UnusableClipsError
+from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.include import index as include
 
 pytestmark = pytest.mark.usefixtures("short_lists")

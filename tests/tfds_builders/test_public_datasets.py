@@ -36,7 +36,7 @@ from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, public_dataset
 from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva
-from tfds_builders.clip_shards import UnusableClipsError
+from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.include import index as include
 from tfds_builders.listing import SPLITS
 from tfds_builders.lsa64 import index as lsa64
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("short_lists")
 
 LISTS = Path(__file__).parents[1] / "lists"
 FOLDER = Path("/dataset")  # doesn't exist: an index only looks at names
-NEVER_PUBLISHED = {
+UNPUBLISHED = {
     f"Days_and_Time/Second (Number)/MVI_{n}.MOV"
     for n in (4647, 4648, 4649, 4650, 5503, 5504, 5505, 5506)
 }
@@ -78,7 +78,7 @@ def metadata(out, dataset):
 def include_names(variant="full"):
     """Names as they are on the disk: all that are listed but those never published."""
     listed = [path for split in SPLITS for path in include.listed(variant, split)]
-    return [path for path in listed if path not in NEVER_PUBLISHED]
+    return [path for path in listed if path not in UNPUBLISHED]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_include_counts(variant, listed, on_disk):
     assert list(listing.num_listed().values()) == listed
     assert not any(listing.missing.values())
     never = {path for paths in listing.unavailable.values() for path in paths}
-    assert never == (NEVER_PUBLISHED if variant == "full" else set())
+    assert never == (UNPUBLISHED if variant == "full" else set())
     for split in SPLITS:
         found = [clip.id for clip in listing.found[split]]
         assert found == [p for p in include.listed(variant, split) if p not in never]
@@ -140,7 +140,7 @@ def test_include50_splits_are_not_those_of_the_whole():
     assert len(paths["include50", "test"] & paths["full", "train"]) == 145
     words = {key: {include.word_name(path) for path in of} for key, of in paths.items()}
     assert words["include50", "train"] - words["include50", "test"] == {"dry"}
-    published = {include.word_name(p) for p in paths["full", "validation"] - NEVER_PUBLISHED}
+    published = {include.word_name(p) for p in paths["full", "validation"] - UNPUBLISHED}
     unseen = words["full", "train"] - published
     assert len(unseen) == 17
     assert "Second (Number)" in unseen
@@ -167,7 +167,7 @@ def test_include_takes_no_one_of_two_files_for_one_clip():
 
 
 def test_include_second_number_is_taken_where_somebody_has_it():
-    listing = include.read(FOLDER, below([*include_names(), *NEVER_PUBLISHED]), "full")
+    listing = include.read(FOLDER, below([*include_names(), *UNPUBLISHED]), "full")
     assert sizes(listing) == [3127, 348, 817]
 
 
@@ -540,10 +540,10 @@ def test_include_is_built(tmp_path, clip_files, capsys, variant, storage):
     assert [len(stored["missing"][s]) for s in SPLITS] == [
         count - one_never - 1 for count, one_never in zip(counts, never, strict=True)
     ]
-    printed = f"test: 1 clips, signers: unknown, {counts[2] - never[2] - 1} left out (missing"
+    printed = f"test: 1 clips, signers: unknown, {counts[2] - never[2] - 1} excluded (missing"
     output = capsys.readouterr().out
     assert printed in output
-    assert ("1 listed but never published" in output) == (variant == "full")
+    assert ("1 listed but unpublished" in output) == (variant == "full")
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -642,7 +642,7 @@ def test_few_unusable_clips_are_left_out_and_named(tmp_path, clip_files, monkeyp
     assert list(reasons) == ["signer0_sample2", "signer0_sample5"]
     assert "is not a video, is damaged" in reasons["signer0_sample5"]
     printed = capsys.readouterr().out
-    left_out = "2 left out (missing, damaged or on no list: see metadata.json)"
+    left_out = "2 excluded (missing, damaged or on no list: see metadata.json)"
     assert f"train: 3 clips, signers: 1, {left_out}" in printed
     # A damaged clip shows no sign: its label is among those that the split has no clip of.
     names = autsl.label_names()
@@ -732,7 +732,9 @@ def test_a_sign_beyond_the_end_of_its_clip(tmp_path, clip_files):
     assert numbers(examples["test"]["id-2-32"]) == [6, 7]
     rows[-1][4] = "9"
     write_tsv(source, rows)
-    with raises(UnusableClipsError, problem=("id-2-32: the sign", "6 to 9, but there are 8")):
+    with raises(
+        UnusableClipsError, problem="id-2-32: has 8 frames, but the sign is listed in frames 6 to 9"
+    ):
         build("bukva/original", source, tmp_path / "other")
 
 

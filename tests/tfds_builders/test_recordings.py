@@ -19,7 +19,7 @@ from tests.helpers.errors import raises
 from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, clip_shards
 from tfds_builders.clip_examples import Clip
-from tfds_builders.clip_shards import UnusableClipsError
+from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.recordings import index, splits
 from tfds_builders.sources import SourceError, files_below
 

@@ -1,14 +1,13 @@
-"""Checks clips before building: `python -m tfds_builders check DATASET[/CONFIG] --manual_dir SRC`.
+"""Check clips before building: `python -m tfds_builders check DATASET[/CONFIG] --manual_dir SRC`.
 
-Decodes every clip and writes what it found to `check_DATASET_CONFIG.json`, and for people to
-`check_DATASET_CONFIG.html`. A short form goes to stdout, progress and logs to stderr. The exit
-status is 0 when the dataset would build, 1 when it would not, 2 when the command is wrong.
+Decodes every clip and writes the page `check_DATASET_CONFIG.html` and `check_DATASET_CONFIG.json`.
+A summary goes to stdout, progress and logs to stderr. The exit status is 0 if the dataset would
+build, 1 if it would not, 2 for wrong use.
 """
 
 import argparse
 import dataclasses
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import tensorflow_datasets as tfds
 
 from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.errors import UserError
+from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.html.formats import printable
 from tfds_builders import datasets
 from tfds_builders.check.decoding import check_clips
@@ -29,11 +29,11 @@ from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command and returns 0 or 1; wrong use exits with 2, whatever else is wrong raises.
+    """Run the command and return 0 or 1; wrong use exits with status 2.
 
     Raises:
-      SourceError: the dataset's lists are missing or wrong, or no clip is there.
-      UserError: there is no such folder, or the report can't be written.
+        SourceError: The dataset's lists are missing or wrong, or no clip was found.
+        UserError: The folder is missing, or the report can't be written.
     """
     parser = _parser()
     datasets.refuse_empty(parser, argv)
@@ -44,9 +44,9 @@ def main(argv: Sequence[str]) -> int:
     if args.report.resolve().is_relative_to(args.manual_dir.resolve()):
         parser.error(
             f"--report {args.report} lies in --manual_dir {args.manual_dir}, which is only read: "
-            "give another folder"
+            "choose another folder"
         )
-    _make_folder(args.report)  # now, and not after an hour of decoding
+    _make_folder(args.report)  # before hours of decoding
     report = check(builder_cls, options, args.manual_dir)
     print(_summary(report))
     for path in _write(report, args.report):
@@ -57,24 +57,24 @@ def main(argv: Sequence[str]) -> int:
 def check(
     builder_cls: type[tfds.core.DatasetBuilder], options: dict[str, Any], folder: Path
 ) -> Report:
-    """Lists and decodes what building with these options would.
+    """List and decode the clips that a build with these options reads.
 
     Args:
-      builder_cls: of a dataset.
-      options: for the builder: `config` and maybe `max_missing`.
-      folder: what the user has unpacked.
+        builder_cls: Builder of the dataset.
+        options: Arguments of the builder: `config` and optionally `max_missing`.
+        folder: The user's folder.
 
     Raises:
-      SourceError: the lists are missing or wrong, or no clip is there.
+        SourceError: The lists are missing or wrong, or no clip was found.
     """
-    with tempfile.TemporaryDirectory() as nowhere:  # a dataset built before doesn't matter
-        builder = builder_cls(data_dir=nowhere, file_format=FILE_FORMAT, **options)
+    with tempfile.TemporaryDirectory() as empty:  # an existing dataset would be read instead
+        builder = builder_cls(data_dir=empty, file_format=FILE_FORMAT, **options)
     listing = builder.listing(folder)
     checked = check_clips(listing)
     label = builder.info.features["label"]
     if label.num_classes is None:  # a user's own recordings
         labels = sorted({one.clip.label for one in checked})
-    else:  # where class 0 is no sign, as in the reference, it lacks nothing
+    else:  # without class 0 of the reference's labels, which has no clips
         labels = label.names[builder.builder_config.upstream_labels :]
     bound = MAX_MISSING if issubclass(builder_cls, PublicDatasetBuilder) else 0.0
     name = f"{builder.name}/{builder.builder_config.name}"
@@ -99,13 +99,13 @@ def _parser() -> argparse.ArgumentParser:
         type=expanded_path,
         default=Path(),
         metavar="DIR",
-        help="folder for the two files of the report (default: the current one)",
+        help="folder for the two files of the report (default: the current folder)",
     )
     parser.add_argument(
         "--max_missing",
         type=datasets.share,
         metavar="SHARE",
-        help=f"as you would build it (default {MAX_MISSING}; recordings may lack none)",
+        help=f"as in the build (default {MAX_MISSING}; recordings may lack none)",
     )
     return parser
 
@@ -125,19 +125,17 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write(report: Report, folder: Path) -> Iterator[Path]:
-    """Writes both files, each whole or not at all."""
-    said = [dataclasses.asdict(finding) for finding in findings(report)]
-    whole = {**dataclasses.asdict(report), "findings": said}
+    """Write both files atomically and yield their paths."""
+    found = [dataclasses.asdict(finding) for finding in findings(report)]
+    content = {**dataclasses.asdict(report), "findings": found}
     texts = {
         "html": render_report(report),
-        "json": json.dumps(whole, ensure_ascii=False, indent=1) + "\n",
+        "json": json.dumps(content, ensure_ascii=False, indent=1) + "\n",
     }
     for suffix, text in texts.items():
         path = folder.resolve() / f"check_{report.dataset.replace('/', '_')}.{suffix}"
-        draft = path.with_name(f"{path.name}.tmp")
-        # File names needn't be UTF-8: what isn't becomes \udcff, which in JSON stands for the same.
-        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(draft, path)
+        # Bytes of file names that are not UTF-8 become \udcff, which JSON reads back.
+        atomic_write(path, text.encode("utf-8", "backslashreplace"))
         yield path
 
 

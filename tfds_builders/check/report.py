@@ -163,10 +163,10 @@ def _split_report(
 ) -> SplitReport:
     here = [one for one in checked if one.split == split]
     usable = [one for one in here if not one.reason]
-    left_out = listing.left_out(max_missing)
+    excluded = listing.excluded(max_missing)
     missing = [
-        Unusable(clip_id, "", left_out.labels[split][clip_id], reason)
-        for clip_id, reason in left_out.reasons[split].items()
+        Unusable(clip_id, "", excluded.labels[split][clip_id], reason)
+        for clip_id, reason in excluded.reasons[split].items()
     ]
     unreadable = [
         Unusable(
@@ -179,7 +179,7 @@ def _split_report(
         if one.reason
     ]
     for one in unreadable:
-        left_out.add(split, one.id, one.label, "", one.reason)
+        excluded.add(split, one.id, one.label, "", one.reason)
     return SplitReport(
         listed=listing.num_listed()[split],
         found=len(here),
@@ -188,7 +188,7 @@ def _split_report(
         num_unlisted=listing.num_unlisted[split],
         missing=missing,
         unreadable=unreadable,
-        within_bound=left_out.within_bound(split),
+        within_bound=excluded.within_bound(split),
         signers=len({one.clip.signer for one in usable} - {""}),
         absent_labels=sorted(set(labels) - {one.clip.label for one in usable}, key=labels.index),
         one_frame=[one.clip.id for one in usable if one.num_frames == 1],

@@ -1,4 +1,4 @@
-"""INCLUDE: the official lists, and where their clips lie below a folder."""
+"""INCLUDE: the official lists, and their clips in a folder."""
 
 import functools
 import json
@@ -10,12 +10,12 @@ from tfds_builders.listing import Listing
 from tfds_builders.sources import by_key, unlisted
 
 LISTS = Path(__file__).parent / "lists"
-PREFIXES = {"full": "include", "include50": "include50"}  # of a config's lists
+PREFIXES = {"full": "include", "include50": "include50"}  # prefix of the lists' names
 LABEL_MAPS = {"full": "label_map.json", "include50": "label_map_include50.json"}
 LIST_NAMES = {"train": "train", "validation": "val", "test": "test"}
-# One public copy of the lists says .MP4 of files that were published as .MOV.
+# One public copy of the lists names .MP4 files that were published as .MOV.
 SUFFIXES = (".mov", ".mp4")
-NEVER_PUBLISHED = "Days_and_Time/Second (Number)/"  # 8 clips; their word keeps its id, 190
+UNPUBLISHED = "Days_and_Time/Second (Number)/"  # 8 clips; the word keeps its id, 190
 
 
 def listed(variant: str, split: str) -> list[str]:
@@ -25,14 +25,14 @@ def listed(variant: str, split: str) -> list[str]:
 
 
 def word_key(folder: str) -> str:
-    """A word's key in the official label maps: `83. big large` -> `biglarge`."""
+    """Key of a word in the official label maps: `83. big large` -> `biglarge`."""
     return "".join(character for character in folder if character.isalpha()).lower()
 
 
 def word_name(path: str) -> str:
-    """The word of a listed path, without the number that other categories use again.
+    """The word of a listed path, without its number, which other categories use, too.
 
-    It is the second part: the last folder may be a level deeper, `Extra`.
+    The second part of the path, since some files lie one folder deeper, in `Extra`.
     """
     return re.sub(r"^\d+\.\s*", "", path.split("/")[1])
 
@@ -45,25 +45,25 @@ def label_names(variant: str) -> list[str]:
 
 
 def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
-    """Reads the official splits of `full` or `include50`.
+    """Read the official splits of `full` or `include50`.
 
     Args:
-      folder: what the 44 archives were unpacked into, together or each in a folder of its own.
-      files: all files below it.
-      variant: `full` or `include50`.
+        folder: Folder of the 44 unpacked archives, together or each in its own folder.
+        files: All files below it.
+        variant: `full` or `include50`.
 
     Raises:
-      SourceError: two files are one listed clip.
+        SourceError: Two files are the same listed clip.
     """
     found = by_key(folder, files, _file_key)
     method = "the official lists; signers unknown, so the same person is in all splits"
-    # What only `full` lists lies there for `include50`, too, and is nothing strange.
+    # Clips that only `full` lists are also in a folder that `include50` is built from.
     known = {_key(PurePath(path)) for path in _every_path()}
     listing = Listing(method, folder, unlisted=unlisted(folder, found, known))
     for split in LIST_NAMES:
         for path in listed(variant, split):
             file = found.get(_key(PurePath(path)))
-            if file is None and path.startswith(NEVER_PUBLISHED):
+            if file is None and path.startswith(UNPUBLISHED):
                 listing.unavailable[split].append(path)
             else:
                 listing.add(split, path, file, word_name(path))
@@ -71,18 +71,18 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
 
 
 def is_part(way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
-    """Whether one category's folder was given, or one archive's, others being beside it."""
+    """Whether a folder is one category or one archive, with others beside it."""
     del own
     return _is_category(way[0]) and sum(map(_is_category, siblings)) > 1
 
 
 def _is_category(name: str) -> bool:
-    """`Animals`, or an archive's folder `Animals_1of2`, in lower case."""
+    """Whether a name is a category or an archive of one, such as `animals_1of2`."""
     return re.sub(r"_\d+of\d+$", "", name) in _categories()
 
 
 def _file_key(path: PurePath) -> str | None:
-    """The key of a file below its category, wherever that is; None for all other files."""
+    """The key of a video in a category's folder at any depth; None for other files."""
     categories = [i for i, part in enumerate(path.parts[:-2]) if part.lower() in _categories()]
     if not categories or path.suffix.lower() not in SUFFIXES:
         return None

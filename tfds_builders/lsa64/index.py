@@ -12,9 +12,9 @@ from tfds_builders.sources import SourceError, by_key
 
 SIGNS = Path(__file__).with_name("signs.tsv")
 NUM_SIGNS, NUM_SIGNERS, NUM_TAKES = 64, 10, 5
-UNUSED = "(unused)"  # class 0 of the reference, whose ids are those of the file names
+UNUSED = "(unused)"  # class 0 of the reference, whose ids are the numbers in file names
 SEED = 0
-# Of a sign's 50 clips; the reference's two splits would leave nothing to validate on.
+# Clips of each sign's 50; the reference has no validation split.
 RANDOM_TEST, RANDOM_VALIDATION = 10, 4
 # Signers of validation and test.
 HELD_OUT = {"signer_independent": ((9,), (10,)), "signers_9_10_test": ((8,), (9, 10))}
@@ -37,7 +37,7 @@ def label_names(*, upstream: bool = False) -> list[str]:
 
 
 def listed(variant: str) -> dict[str, str]:
-    """The split of each clip of the complete dataset: `001_004_002` -> `train`."""
+    """Map all clips of the dataset to their splits: `001_004_002` -> `train`."""
     numbers = itertools.product(*(range(1, n + 1) for n in (NUM_SIGNS, NUM_SIGNERS, NUM_TAKES)))
     names = [f"{sign:03}_{signer:03}_{take:03}" for sign, signer, take in numbers]
     if variant == "random_80_20":
@@ -48,20 +48,20 @@ def listed(variant: str) -> dict[str, str]:
 
 
 def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
-    """Splits the clips; they may lie at any depth.
+    """Find the clips at any depth and split them.
 
     Args:
-      folder: what the archive was unpacked into.
-      files: all files below it.
-      variant: a name of METHODS.
+        folder: Folder of the unpacked archive.
+        files: All files below it.
+        variant: A key of METHODS.
 
     Raises:
-      SourceError: two files have one name, or a name is none of LSA64's.
+        SourceError: Two files have the same name, or a name does not exist in LSA64.
     """
     found = by_key(folder, files, _name_of)
     split_of = listed(variant)
-    if strange := sorted(f"{name}.mp4" for name in found.keys() - split_of.keys()):
-        problems = [f"{name}: LSA64 has no such clip" for name in strange]
+    if unknown := sorted(f"{name}.mp4" for name in found.keys() - split_of.keys()):
+        problems = [f"{name}: LSA64 has no such clip" for name in unknown]
         advice = "Expected SIGN_SIGNER_TAKE.mp4 from 001_001_001.mp4 to 064_010_005.mp4."
         raise SourceError(str(folder), problems, advice)
     names = label_names()
@@ -73,7 +73,7 @@ def read(folder: Path, files: Sequence[Path], variant: str) -> Listing:
 
 
 def is_part(way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
-    """Whether the folder of one sign was given, such as `all_cut/001`, others being beside it."""
+    """Whether a folder is one sign, such as `all_cut/001`, with others beside it."""
     signs = {f"{sign:03}" for sign in range(1, NUM_SIGNS + 1)}
     has_clips = any(_name_of(PurePath(name)) for name in own)
     return way[0] in signs and len(siblings & signs) > 1 and has_clips

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from dstadapter_jax.data.video.container import VIDEO_SUFFIXES
 from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_examples import Clip
-from tfds_builders.sources import SourceError, files_below, shown
+from tfds_builders.sources import SourceError, files_below, is_shown
 
 COLUMNS = ("path", "label", "signer", "split")
 REQUIRED_COLUMNS = COLUMNS[:2]
@@ -53,13 +53,13 @@ def find(folder: Path) -> Path:
     Down, if all else that lies there is no recording: an archive's own folder. Up, if `folder`
     holds the videos that a CSV above it lists. The folder above is not walked: only its CSV tells.
     """
-    entries = [path for path in sorted(folder.iterdir()) if shown(path.name)]
+    entries = [path for path in sorted(folder.iterdir()) if is_shown(path.name)]
     below = [path for path in entries if path.is_dir()]
     videos = [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]
     if _tables(folder):
         return folder
     if len(below) == 1 and not videos:
-        inside = [path for path in below[0].iterdir() if shown(path.name)]
+        inside = [path for path in below[0].iterdir() if is_shown(path.name)]
         is_label = any(path.suffix.lower() in VIDEO_SUFFIXES for path in inside)
         has_labels = any(path.is_dir() for path in inside) and not is_label
         return below[0] if _tables(below[0]) or has_labels else folder
@@ -70,7 +70,7 @@ def find(folder: Path) -> Path:
 def _tables(folder: Path) -> list[Path]:
     """The CSVs at the top of a folder; none if it can't be looked into."""
     try:
-        paths = [path for path in folder.iterdir() if path.is_file() and shown(path.name)]
+        paths = [path for path in folder.iterdir() if path.is_file() and is_shown(path.name)]
     except OSError:
         return []
     return sorted(path for path in paths if path.suffix.lower() == ".csv")

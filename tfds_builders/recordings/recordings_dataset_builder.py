@@ -11,7 +11,7 @@ from tfds_builders import clip_examples
 from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_builder import ClipDatasetBuilder
 from tfds_builders.clip_examples import Clip
-from tfds_builders.clip_shards import LeftOut
+from tfds_builders.excluded import ExcludedClips
 from tfds_builders.listing import Listing
 from tfds_builders.recordings import index, splits
 from tfds_builders.sources import first_names
@@ -33,10 +33,7 @@ class Builder(ClipDatasetBuilder):
     )
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=clip_examples.features(self.builder_config.name),
-            metadata=tfds.core.MetadataDict(),
-        )
+        return self._clip_info(clip_examples.features(self.builder_config.name))
 
     def listing(self, folder: Path) -> Listing:
         """The clips of a folder in their splits.
@@ -57,11 +54,11 @@ class Builder(ClipDatasetBuilder):
                 listing.warnings.append(hint)
         return listing
 
-    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], LeftOut]:
+    def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], ExcludedClips]:
         listing = self.listing(folder)
         for warning in listing.warnings:
             _log.info("%s", warning)
         labels = sorted({clip.label for clips in listing.found.values() for clip in clips})
         self.info.features["label"].names = labels
         self.info.metadata["split_method"] = listing.split_method
-        return listing.found, listing.left_out(max_share=0)
+        return listing.found, listing.excluded(max_share=0)
