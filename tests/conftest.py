@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 
 # The environment of all tests and of the processes that they start, set before JAX starts. The
 # suite's time is mostly compilation, half of which optimizes programs: by default they are compiled
@@ -26,13 +25,11 @@ from ml_collections import ConfigDict
 from configs import common
 from dstadapter_jax import DSTAdapter
 from dstadapter_jax.training.loop import train_and_evaluate
+from tests.helpers.builds import build
 from tests.helpers.clips import write_clip
 from tests.helpers.dataset_trees import write_clips
 from tests.helpers.golden import load_golden_model
 from tests.helpers.runs import write_config_file
-from tfds_builders import __main__ as tfds_builders
-from tfds_builders.autsl import index as autsl
-from tfds_builders.bukva import index as bukva
 
 SIGNERS, LABELS, TAKES = 5, 3, 3
 
@@ -41,15 +38,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked `linux` on other systems."""
     if item.get_closest_marker("linux") and sys.platform != "linux":
         pytest.skip("needs Linux")
-
-
-@pytest.fixture(scope="module")
-def short_lists() -> Iterator[None]:
-    """Accept lists of any length for AUTSL and Bukva, in tests that build them from a few clips."""
-    with pytest.MonkeyPatch.context() as patch:
-        for index in (autsl, bukva):
-            patch.setattr(index, "NUM_CLIPS", {})
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -78,8 +66,7 @@ def data_dir(recordings: pathlib.Path, tmp_path_factory: pytest.TempPathFactory)
     """Both storages of `recordings`: 27 training, 9 validation and 9 test clips."""
     out = tmp_path_factory.mktemp("data")
     for storage in ("frames", "original"):
-        arguments = ["--manual_dir", str(recordings), "--data_dir", str(out)]
-        assert tfds_builders.main([f"recordings/{storage}", *arguments]) == 0
+        assert build(f"recordings/{storage}", recordings, out) == 0
     return out
 
 

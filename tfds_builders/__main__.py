@@ -33,16 +33,21 @@ from tfds_builders.staging import Staging
 _log = logging.getLogger("tfds_builders")  # __name__ is "__main__" here
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the command and return 0; wrong use exits with status 2, other errors are raised."""
+def main(argv: Sequence[str], **builder_options: Any) -> int:
+    """Run the command and return 0; wrong use exits with status 2, other errors are raised.
+
+    Args:
+        argv: Arguments of the command.
+        **builder_options: Further arguments of the builder.
+    """
     if argv[:1] == ["check"]:
-        return check.main(argv[1:])
+        return check.main(argv[1:], **builder_options)
     parser = _parser()
     datasets.refuse_empty(parser, argv)
     args = parser.parse_args(argv)
     builder_cls, config = datasets.choose(parser, args.dataset, args.manual_dir)
     options = datasets.options(parser, builder_cls, config, args.max_missing)
-    _build(builder_cls, options, args)
+    _build(builder_cls, options | builder_options, args)
     return 0
 
 

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -72,15 +73,26 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, *, max_missing: float = MAX_MISSING, **kwargs):
+    NUM_CLIPS: ClassVar[Mapping[str, int]] = {}
+
+    def __init__(
+        self,
+        *,
+        max_missing: float = MAX_MISSING,
+        num_clips: Mapping[str, int] | None = None,
+        **kwargs: Any,
+    ):
         """Create the builder.
 
         Args:
             max_missing: Share of each split's clips that may be missing or damaged.
+            num_clips: For each split, the number of clips that its list must have; by default those
+                of the official splits, NUM_CLIPS.
             **kwargs: Arguments of TFDS's builders.
         """
         super().__init__(**kwargs)
         self._max_missing = max_missing
+        self._num_clips = self.NUM_CLIPS if num_clips is None else num_clips
 
     @abc.abstractmethod
     def _label_names(self) -> list[str]:

@@ -10,11 +10,9 @@ from dstadapter_jax.data.loader import train_clips
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.data.signer_folds import all_signers, leave_one_out
 from dstadapter_jax.evaluation.results import MissingClips
+from tests.helpers.builds import run
 from tests.helpers.dataset_trees import put_autsl
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as tfds_builders
-
-pytestmark = pytest.mark.usefixtures("short_lists")
 
 SPLITS = ("train", "validation", "test")
 SIGNERS = ["person 0", "person 1", "person 2", "person 3", "person 4"]
@@ -62,13 +60,13 @@ def test_open_dataset_with_unknown_signer_raises(data_dir):
 
 
 @pytest.fixture(scope="module")
-def autsl(short_lists, clip_files, tmp_path_factory):
+def autsl(clip_files, tmp_path_factory):
     """AUTSL with signers 0, 1 and 6; one of the two clips of signer 0 is corrupt."""
     source, out = tmp_path_factory.mktemp("AUTSL"), tmp_path_factory.mktemp("data")
     put_autsl(source, clip_files)
     (source / "train/train/signer0_sample2_color.mp4").write_bytes(b"")
     arguments = ["--manual_dir", str(source), "--data_dir", str(out), "--max_missing", "0.5"]
-    assert tfds_builders.main(["autsl/rgb", *arguments]) == 0
+    assert run(["autsl/rgb", *arguments]) == 0
     return out
 
 

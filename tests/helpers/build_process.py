@@ -8,17 +8,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # As users type it, with shards of two clips, each of which takes long enough to be interrupted.
 COMMAND = """
-import runpy, time
+import sys, time
+from dstadapter_jax.cli.main import run_cli
+from tests.helpers.builds import run
 from tfds_builders import clip_builder, clip_shards
-from tfds_builders.autsl import index
-index.NUM_CLIPS = {}  # as long as the tests' lists
 clip_builder.CLIPS_PER_SHARD = 2
 encode_clip = clip_shards.encode_clip
 def slowly(*clip):
     time.sleep(0.03)
     return encode_clip(*clip)
 clip_shards.encode_clip = slowly
-runpy.run_module("tfds_builders", run_name="__main__", alter_sys=True)
+sys.exit(run_cli(lambda argv: run(argv)))
 """
 _LIMIT = (
     "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
@@ -26,10 +26,6 @@ _LIMIT = (
 )
 # For `start`: as full as a quota's disk, no file may have more than 100 KB.
 SMALL_FILES = (sys.executable, "-c", _LIMIT)
-
-
-def arguments(dataset: str, source: Path, out: Path, *options: str) -> list[str]:
-    return [dataset, "--manual_dir", str(source), "--data_dir", str(out), *options]
 
 
 def start(

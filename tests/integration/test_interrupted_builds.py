@@ -14,10 +14,10 @@ import tensorflow_datasets as tfds
 
 from dstadapter_jax.data.datasets import open_dataset
 from tests.helpers import build_process
-from tests.helpers.build_process import SMALL_FILES, arguments
+from tests.helpers.build_process import SMALL_FILES
+from tests.helpers.builds import arguments, run
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, clip_shards
 from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.recordings.recordings_dataset_builder import Builder
@@ -44,7 +44,7 @@ def build(source, out, *options):
     """A build that nothing stops, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip_builder, "CLIPS_PER_SHARD", 2)
-        assert command.main(arguments("recordings", source, out, *options)) == 0
+        assert run(arguments("recordings", source, out, *options)) == 0
     return files(out)
 
 
@@ -206,7 +206,7 @@ def test_two_builds_of_one_dataset(source, whole, tmp_path):
     try:
         with raises(where=str(staging(tmp_path)), problem="another process"):
             build(source, tmp_path)
-        assert command.main(arguments("recordings/original", source, tmp_path)) == 0
+        assert run(arguments("recordings/original", source, tmp_path)) == 0
     finally:
         child.send_signal(signal.SIGCONT)
     _, errors = child.communicate(timeout=60)

@@ -12,7 +12,7 @@ import pytest
 import launch
 from dstadapter_jax.data.datasets import open_dataset
 from tests.helpers import dataset_trees
-from tfds_builders import __main__ as tfds_builders
+from tests.helpers.builds import run
 
 CONFIGS = [
     f"{name}_{size}" for name in ("include", "autsl", "bukva", "lsa64") for size in ("vitb", "vitl")
@@ -39,14 +39,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method:Depreca
 
 
 @pytest.fixture(scope="module")
-def built(short_lists, clip_files, tmp_path_factory):
+def built(clip_files, tmp_path_factory):
     """All four datasets, built by their READMEs' commands, with more missing clips allowed."""
     out = tmp_path_factory.mktemp("built")
     for dataset, name in NAMES.items():
         source = tmp_path_factory.mktemp(dataset)
         getattr(dataset_trees, f"put_{dataset}")(source, clip_files)
         arguments = [name, "--manual_dir", str(source), "--data_dir", str(out)]
-        assert tfds_builders.main([*arguments, "--max_missing", "0.9999"]) == 0
+        assert run([*arguments, "--max_missing", "0.9999"]) == 0
     return out
 
 

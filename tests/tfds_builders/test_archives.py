@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
+from tests.helpers.builds import run
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as command
 from tfds_builders.archives import unpack_hint
 from tfds_builders.include import index as include
 
@@ -42,7 +42,7 @@ def split(path, size):
 def refused(dataset, folder, tmp_path):
     arguments = [dataset, "--manual_dir", str(folder), "--data_dir", str(tmp_path / "out")]
     with raises() as caught:
-        command.main(arguments)
+        run(arguments)
     return str(caught.value)
 
 

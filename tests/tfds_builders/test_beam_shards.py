@@ -10,7 +10,8 @@ from importlib.util import find_spec
 import pytest
 
 from tests.helpers import build_process
-from tests.helpers.build_process import SMALL_FILES, arguments
+from tests.helpers.build_process import SMALL_FILES
+from tests.helpers.builds import arguments
 from tests.helpers.clips import barcoded_frames, write_clip
 
 TWO_PROCESSES = "runner=DirectRunner,direct_running_mode=multi_processing,direct_num_workers=2"

@@ -15,20 +15,17 @@ import numpy as np
 import pytest
 
 from dstadapter_jax.data.video.reader import ClipError
+from tests.helpers.builds import run
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.dataset_trees import autsl_source, bukva_rows, put, put_autsl, write_tsv
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as command
 from tfds_builders import clip_examples, clip_shards
-from tfds_builders.autsl import index as autsl
 from tfds_builders.check.decoding import check_clip
 from tfds_builders.clip_examples import Clip, encode_clip
 from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.include import index as include
 from tfds_builders.listing import SPLITS
 from tfds_builders.lsa64 import index as lsa64
-
-pytestmark = pytest.mark.usefixtures("short_lists")
 
 ROOT = Path(__file__).parents[2]
 NUM_FRAMES = 8
@@ -58,10 +55,10 @@ def unlike(mp4, number):
     return mp4 + struct.pack(">I4sI", 12, b"free", number)
 
 
-def check(dataset, source, out, *options):
+def check(dataset, source, out, *options, **builder_options):
     """Returns the exit status and the report that was written."""
     arguments = ["check", dataset, "--manual_dir", str(source), "--report", str(out)]
-    status = command.main([*arguments, *options])
+    status = run([*arguments, *options], **builder_options)
     (written,) = out.glob("*.json")
     return status, json.loads(written.read_text(encoding="utf-8"))
 
@@ -69,7 +66,7 @@ def check(dataset, source, out, *options):
 def builds(dataset, source, out, *options):
     arguments = [dataset, "--manual_dir", str(source), "--data_dir", str(out)]
     try:
-        return command.main([*arguments, *options]) == 0
+        return run([*arguments, *options]) == 0
     except UnusableClipsError:
         return False
 
@@ -351,10 +348,9 @@ def test_balance_and_distributions(source, out, mp4):
     assert report["rotations"] == {"0": {**usual, "train": 3}, "90": one_test}
 
 
-def test_lists_that_are_cut_off_are_told(source, out, mp4, capsys, monkeypatch):
-    monkeypatch.setattr(autsl, "NUM_CLIPS", {"test": 3_742})
+def test_lists_that_are_cut_off_are_told(source, out, mp4, capsys):
     make_autsl(source, mp4)
-    status, report = check("autsl", source, out)
+    status, report = check("autsl", source, out, num_clips={"test": 3_742})
     assert (status, report["splits"]["test"]["num_unlisted"]) == (1, 3_741)
     (error,) = texts(report, "error")
     assert error.startswith("test: 99.97% of the clips are unusable (3,741 not listed), but only")
@@ -465,7 +461,7 @@ def test_wrong_use_exits_with_2(source, mp4, arguments, message, capsys):
     put(source, ["001_001_001.mp4"], mp4)
     given = [argument.format(source=source) for argument in arguments]
     with pytest.raises(SystemExit) as caught:
-        command.main(["check", *given, "--manual_dir", str(source)])
+        run(["check", *given, "--manual_dir", str(source)])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in source.iterdir()] == ["001_001_001.mp4"]
@@ -473,7 +469,7 @@ def test_wrong_use_exits_with_2(source, mp4, arguments, message, capsys):
 
 def test_without_manual_dir(capsys):
     with pytest.raises(SystemExit) as caught:
-        command.main(["check", "lsa64"])
+        run(["check", "lsa64"])
     assert caught.value.code == 2
     assert "--manual_dir is needed. --manual_dir is the folder that" in capsys.readouterr().err
 

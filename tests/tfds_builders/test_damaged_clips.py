@@ -10,14 +10,11 @@ import pytest
 from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig
+from tests.helpers.builds import run
 from tests.helpers.clips import barcoded_frames, read_barcode, write_clip
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as command
-from tfds_builders.bukva import index as bukva
 from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.include import index as include
-
-pytestmark = pytest.mark.usefixtures("short_lists")
 
 SPLITS = ("train", "validation", "test")
 # Files of one clip each for train, validation and test, and how they are encoded.
@@ -43,7 +40,7 @@ def put_labels(folder, dataset):
         rows = ["attachment_id\tuser_id\ttext\tbegin\tend\ttrain\tlength"]
         # The validation user is drawn from the two others.
         rows += [f"{n}\t{n}\tЁ\t0\t0\t{n != 'z'}\t1" for n in "xyz"]
-        (folder / bukva.ANNOTATIONS).write_text("\n".join(rows))
+        (folder / "annotations.tsv").write_text("\n".join(rows))
 
 
 def put(folder, dataset, num_frames):
@@ -60,7 +57,7 @@ def put(folder, dataset, num_frames):
 
 def build(dataset, source, out, max_missing="0.9999"):
     arguments = ["--manual_dir", str(source), "--data_dir", str(out)]
-    return command.main([dataset, *arguments, "--max_missing", max_missing])
+    return run([dataset, *arguments, "--max_missing", max_missing])
 
 
 @pytest.mark.parametrize("storage", ["", "-original"])

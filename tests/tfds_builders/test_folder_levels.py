@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.builds import run
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.dataset_trees import put
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as command
 from tfds_builders import sources
 from tfds_builders.autsl import autsl_dataset_builder as autsl
 from tfds_builders.bukva import bukva_dataset_builder as bukva
@@ -183,7 +183,7 @@ def test_recordings_csv_one_level_down_or_up(tmp_path, capsys, mp4):
         assert warnings == (said if given != folder else [])
     out = tmp_path / "data"
     arguments = ["recordings", "--manual_dir", str(folder / "clips"), "--data_dir", str(out)]
-    assert command.main(arguments) == 0
+    assert run(arguments) == 0
     assert "splits: by signer" in capsys.readouterr().out
 
 

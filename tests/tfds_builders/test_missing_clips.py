@@ -18,13 +18,11 @@ from dstadapter_jax.pretrained.backbone import BackboneRef
 from dstadapter_jax.pretrained.initialization import init_model
 from dstadapter_jax.training.trainer import Trainer
 from tests.conftest import tiny_config
+from tests.helpers.builds import run
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as command
 from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.include import index as include
-
-pytestmark = pytest.mark.usefixtures("short_lists")
 
 # Labels by split; the first clip of each has no file, the last one's is damaged.
 LABELS = {
@@ -36,7 +34,7 @@ SIGNERS = {"train": 0, "validation": 1, "test": 6}
 
 
 @pytest.fixture(scope="module")
-def data_dir(short_lists, tmp_path_factory):
+def data_dir(tmp_path_factory):
     source, out = tmp_path_factory.mktemp("AUTSL"), tmp_path_factory.mktemp("data")
     clip = source / "clip.mp4"
     write_clip(clip, barcoded_frames(5, 64, 64), codec="mpeg4")
@@ -50,7 +48,7 @@ def data_dir(short_lists, tmp_path_factory):
             damaged = name == names[-1]
             (source / f"{name}_color.mp4").write_bytes(content[: 300 if damaged else None])
     arguments = ["--manual_dir", str(source), "--data_dir", str(out), "--max_missing", "0.5"]
-    assert command.main(["autsl/rgb", *arguments]) == 0
+    assert run(["autsl/rgb", *arguments]) == 0
     return out
 
 
@@ -129,7 +127,7 @@ def test_clips_never_published_do_not_count_but_are_told(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_clip(path, barcoded_frames(3, 64, 64))
     arguments = ["--manual_dir", str(source), "--data_dir", str(tmp_path / "data")]
-    assert command.main(["include/full", *arguments, "--max_missing", "0.9999"]) == 0
+    assert run(["include/full", *arguments, "--max_missing", "0.9999"]) == 0
     result = evaluate(in_order("include/full", tmp_path / "data"), tmp_path, "test")
     assert (result["num_clips"], result["num_missing"]) == (816, 815)
     assert result["num_unavailable"] == 1
@@ -151,5 +149,5 @@ def test_a_dataset_that_does_not_tell_the_labels_is_refused(data_dir, tmp_path):
 def test_a_stricter_bound_holds_for_what_is_built_already(data_dir, capsys):
     arguments = ["autsl/rgb", "--manual_dir", str(data_dir), "--data_dir", str(data_dir)]
     with raises(UnusableClipsError, where=str(data_dir), advice="--max_missing"):
-        command.main([*arguments, "--max_missing", "0.1"])
-    assert command.main([*arguments, "--max_missing", "0.5"]) == 0
+        run([*arguments, "--max_missing", "0.1"])
+    assert run([*arguments, "--max_missing", "0.5"]) == 0

@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ from dstadapter_jax.data.datasets import open_dataset
 from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.evaluation.results import MissingClips
+from tests.helpers import builds
+from tests.helpers.builds import run
 from tests.helpers.clips import read_barcode
 from tests.helpers.dataset_trees import (
     COLUMNS,
@@ -32,17 +35,15 @@ from tests.helpers.dataset_trees import (
     write_tsv,
 )
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, public_dataset
 from tfds_builders.autsl import index as autsl
 from tfds_builders.bukva import index as bukva
+from tfds_builders.datasets import DATASETS
 from tfds_builders.excluded import UnusableClipsError
 from tfds_builders.include import index as include
 from tfds_builders.listing import SPLITS
 from tfds_builders.lsa64 import index as lsa64
 from tfds_builders.sources import SourceError, files_below
-
-pytestmark = pytest.mark.usefixtures("short_lists")
 
 LISTS = Path(__file__).parents[1] / "lists"
 FOLDER = Path("/dataset")  # doesn't exist: an index only looks at names
@@ -60,9 +61,8 @@ def below(names):
     return [FOLDER / name for name in names]
 
 
-def build(dataset, source, out, *options):
-    arguments = [dataset, "--manual_dir", str(source), "--data_dir", str(out), *options]
-    assert command.main(arguments) == 0
+def build(dataset, source, out, *options, **builder_options):
+    assert builds.build(dataset, source, out, *options, **builder_options) == 0
     builder = tfds.builder_from_directory(out / dataset / "1.0.0")
     examples = {split: list(builder.as_data_source(split)) for split in SPLITS}
     return builder.info, {s: {e["id"].decode(): e for e in of} for s, of in examples.items()}
@@ -223,7 +223,7 @@ def test_autsl_counts_and_layouts(tmp_path, autsl_labels, label_files, videos):
         for kind in ("color", "depth")
     ]
     files = [*files_below(tmp_path), *(tmp_path / name for name in names)]
-    listing = autsl.read(tmp_path, files)
+    listing = autsl.read(tmp_path, files, autsl.NUM_CLIPS)
     assert sizes(listing) == [28_142, 4_418, 3_742]
     assert not any(listing.missing.values())
     assert listing.warnings == []
@@ -247,11 +247,10 @@ def test_autsl_names():
     assert (names[0], names[225]) == ("abla (sister)", "zor (difficult)")
 
 
-def test_autsl_tells_unusual_lists(tmp_path, monkeypatch):
-    monkeypatch.setattr(autsl, "NUM_CLIPS", {"train": 28_142, "validation": 4_418, "test": 3_742})
+def test_autsl_tells_unusual_lists(tmp_path):
     autsl_source(tmp_path)
     put(tmp_path, ["train/signer0_sample9_color.mp4", "train/signer0_sample1_depth.mp4"])
-    listing = autsl.read(tmp_path, list(files_below(tmp_path)))
+    listing = autsl.read(tmp_path, list(files_below(tmp_path)), autsl.NUM_CLIPS)
     assert list(listing.missing["train"]) == ["signer0_sample1", "signer0_sample2"]
     assert listing.warnings == [
         "train: 2 clips listed, 28,142 in the official split",
@@ -274,14 +273,14 @@ def test_autsl_bad_labels_are_listed_at_once(tmp_path):
     autsl_source(tmp_path, "\n".join(rows).encode())
     put(tmp_path, ["copy/val_labels.csv"], b"signer1_sample1,3")
     with pytest.raises(SourceError) as caught:
-        autsl.read(tmp_path, sorted(files_below(tmp_path)))
+        autsl.read(tmp_path, sorted(files_below(tmp_path)), {})
     assert caught.value.problems == [
-        "train_labels.csv, line 1: 'video' is no clip of signers 0 to 42",
-        "train_labels.csv, line 2: '226' is no id from 0 to 225",
-        "train_labels.csv, line 3: '1.0' is no id from 0 to 225",
-        "train_labels.csv, line 4: 'signer43_sample1' is no clip of signers 0 to 42",
-        "train_labels.csv, line 5: 1 fields, 2 expected",
-        "train_labels.csv, line 6: signer1_sample1 has the label 5, elsewhere 3",
+        "train_labels.csv, line 1: expected a clip of signers 0 to 42, found 'video'",
+        "train_labels.csv, line 2: expected an id from 0 to 225, found '226'",
+        "train_labels.csv, line 3: expected an id from 0 to 225, found '1.0'",
+        "train_labels.csv, line 4: expected a clip of signers 0 to 42, found 'signer43_sample1'",
+        "train_labels.csv, line 5: expected 2 fields, found 1",
+        "train_labels.csv, line 6: signer1_sample1 has the label 5, but 3 in another row",
     ]
 
 
@@ -302,14 +301,15 @@ def test_autsl_twice_in_one_folder(tmp_path):
     autsl_source(tmp_path)
     put(tmp_path, [f"{folder}/signer0_sample1_color.mp4" for folder in ("train", "train/train")])
     with raises(SourceError, problem="train/signer0_sample1_color.mp4 and train/train/"):
-        autsl.read(tmp_path, list(files_below(tmp_path)))
+        autsl.read(tmp_path, list(files_below(tmp_path)), {})
 
 
 # Bukva
 
 
-def read_bukva(folder, variant="trimmed", names=()):
-    return bukva.read(folder, [folder / "annotations.tsv", *(folder / n for n in names)], variant)
+def read_bukva(folder, variant="trimmed", names=(), num_clips=MappingProxyType({})):
+    files = [folder / "annotations.tsv", *(folder / name for name in names)]
+    return bukva.read(folder, files, variant, num_clips)
 
 
 def test_bukva_names_are_in_order_of_code_point():
@@ -317,11 +317,10 @@ def test_bukva_names_are_in_order_of_code_point():
     assert bukva.label_names(upstream=True) == ["no_event", *LETTERS]
 
 
-def test_bukva_splits_share_no_user(tmp_path, monkeypatch):
-    monkeypatch.setattr(bukva, "NUM_CLIPS", {"train": 3_097, "test": 660})
+def test_bukva_splits_share_no_user(tmp_path):
     write_tsv(tmp_path, bukva_rows())
     names = [f"trimmed/{row[0]}" for row in bukva_rows()]
-    listing = read_bukva(tmp_path, names=names)
+    listing = read_bukva(tmp_path, names=names, num_clips=bukva.NUM_CLIPS)
     assert sizes(listing) == [14 * 33, 2 * 33, 4 * 33]
     users = [{clip.signer for clip in listing.found[split]} for split in SPLITS]
     assert users[2] == {f"user{i}" for i in range(16, 20)}
@@ -394,13 +393,14 @@ def test_bukva_bad_rows_are_listed_at_once(tmp_path):
     with pytest.raises(SourceError) as caught:
         read_bukva(tmp_path)
     assert caught.value.problems == [
-        "line 2: 'A' (LATIN CAPITAL LETTER A) is none of the 33 letters",
-        "line 3: 'no' (LATIN SMALL LETTER N + LATIN SMALL LETTER O) is none of the 33 letters",
-        "line 4: train is 'yes', expected True or False",
-        "line 5: begin '6' and end '5' are no span of frames",
-        "line 6: begin '-1' and end '5' are no span of frames",
+        "line 2: expected one of the 33 letters, found 'A' (LATIN CAPITAL LETTER A)",
+        "line 3: expected one of the 33 letters, found 'no' "
+        "(LATIN SMALL LETTER N + LATIN SMALL LETTER O)",
+        "line 4: expected True or False in train, found 'yes'",
+        "line 5: expected begin <= end, in frames, found '6' and '5'",
+        "line 6: expected begin <= end, in frames, found '-1' and '5'",
         "line 9: no user_id",
-        "line 10: 4 fields, 9 expected",
+        "line 10: expected 9 fields, found 4",
         "lines [7, 8]: the same attachment_id",
     ]
 
@@ -415,7 +415,7 @@ def test_bukva_bad_rows_are_listed_at_once(tmp_path):
 def test_bukva_needs_one_table(tmp_path, tables, message):
     put(tmp_path, tables)
     with raises(SourceError, problem=message):
-        bukva.read(tmp_path, [tmp_path / table for table in tables], "trimmed")
+        bukva.read(tmp_path, [tmp_path / table for table in tables], "trimmed", {})
 
 
 def test_bukva_without_a_column(tmp_path):
@@ -669,9 +669,9 @@ def test_archives_are_looked_for_only_when_clips_are_missing(tmp_path, clip_file
     build("autsl/rgb", source, tmp_path / "out")
 
 
-def test_a_cut_off_label_file(tmp_path, clip_files, monkeypatch, caplog):
-    """Of five training clips it names four; a fifth of the split is lacking."""
-    monkeypatch.setattr(autsl, "NUM_CLIPS", {"train": 5, "validation": 1, "test": 1})
+def test_a_cut_off_label_file(tmp_path, clip_files, caplog):
+    """It names four of five training clips; a fifth of the split is lacking."""
+    num_clips = {"train": 5, "validation": 1, "test": 1}
     source, out = tmp_path / "AUTSL", tmp_path / "out"
     autsl_of(source, clip_files, 5)
     labels = source / "train_labels.csv"
@@ -679,8 +679,8 @@ def test_a_cut_off_label_file(tmp_path, clip_files, monkeypatch, caplog):
     with raises(
         UnusableClipsError, problem="1 clips of train are on no list", advice="1 of 5 in train"
     ):
-        build("autsl/rgb", source, out, "--max_missing", "0.19")
-    build("autsl/rgb", source, out, "--max_missing", "0.2")
+        build("autsl/rgb", source, out, "--max_missing", "0.19", num_clips=num_clips)
+    build("autsl/rgb", source, out, "--max_missing", "0.2", num_clips=num_clips)
     assert "train: 4 clips listed, 5 in the official split" in caplog.text
     assert "1 clip(s) are on no list, and left out: signer0_sample5_color.mp4" in caplog.text
     dataset = open_dataset("autsl/rgb", str(out))
@@ -743,7 +743,7 @@ def test_a_sign_beyond_the_end_of_its_clip(tmp_path, clip_files):
 def test_shipped_configs_name_what_is_built(tmp_path, name, size):
     config = importlib.import_module(f"configs.{name}_{size}").get_config()
     dataset, variant = config.data.name.split("/")
-    builder_cls = importlib.import_module(command.DATASETS[dataset]).Builder
+    builder_cls = importlib.import_module(DATASETS[dataset]).Builder
     assert next(iter(builder_cls.builder_configs)) == variant
     builder = builder_cls(config=variant, data_dir=tmp_path, file_format="array_record")
     assert builder.info.features["label"].num_classes == config.model.num_classes
@@ -764,6 +764,6 @@ def test_shipped_configs_name_what_is_built(tmp_path, name, size):
 )
 def test_wrong_use_exits_with_2(tmp_path, arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
-        command.main([*arguments, "--manual_dir", str(tmp_path)])
+        run([*arguments, "--manual_dir", str(tmp_path)])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err

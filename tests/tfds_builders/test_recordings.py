@@ -14,9 +14,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dstadapter_jax.data.video import reader as video
+from tests.helpers.builds import run as run_command
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.errors import raises
-from tfds_builders import __main__ as command
 from tfds_builders import clip_builder, clip_shards
 from tfds_builders.clip_examples import Clip
 from tfds_builders.excluded import UnusableClipsError
@@ -58,7 +58,7 @@ def two_labels(folder, content):
 
 
 def build(dataset, source, out, *options):
-    return command.main([dataset, "--manual_dir", str(source), "--data_dir", str(out), *options])
+    return run_command([dataset, "--manual_dir", str(source), "--data_dir", str(out), *options])
 
 
 def data(out, config="frames"):
@@ -170,7 +170,7 @@ def test_csv_with_bom_crlf_and_spaces(source, out, mp4):
     }
     assert info.features["label"].names == ["你好"]
     assert examples["validation"][0]["signer"] == b"ben"
-    assert info.metadata["split_method"] == "as the CSV's column split says"
+    assert info.metadata["split_method"] == "as in the CSV's column split"
     assert info.metadata["signers"] == {"train": ["anna"], "validation": ["ben"], "test": ["cem"]}
 
 
@@ -257,12 +257,12 @@ i",anna,train
             "line 6: path leaves the CSV's folder: ../up.mp4",
             "line 7: path leaves the CSV's folder: /etc/passwd",
             "line 8: path leaves the CSV's folder: C:\\x.mp4",
-            "line 9: no signer; give it in every row or in none",
+            "line 9: no signer; give it in all rows or in none",
             "line 9: same path as line 4: b.mp4",
-            "line 10: no split; give it in every row or in none",
+            "line 10: no split; give it in all rows or in none",
             "line 11: unknown split 'dev'; valid: train, validation, val, test",
             "line 12: no path",
-            "line 13: 3 fields, 4 expected",
+            "line 13: expected 4 fields, found 3",
             "line 15: 'h\\ni': line break in the name",
         ],
     ),
@@ -435,7 +435,7 @@ def test_threads_run_a_bounded_way_ahead():
 )
 def test_wrong_use_exits_with_2(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
-        command.main(arguments)
+        run_command(arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -470,7 +470,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told(source, monkeypatch):
 @pytest.mark.parametrize("empty", [["--data_dir", ""], ["--manual_dir="]])
 def test_an_empty_argument_is_not_the_current_folder(source, empty, capsys):
     with pytest.raises(SystemExit, match="2"):
-        command.main(["recordings", "--manual_dir", str(source), *empty])
+        run_command(["recordings", "--manual_dir", str(source), *empty])
     assert "an argument is empty" in capsys.readouterr().err
 
 

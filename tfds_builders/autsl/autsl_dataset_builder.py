@@ -10,8 +10,9 @@ from tfds_builders.listing import Listing
 
 
 class Builder(public_dataset.PublicDatasetBuilder):
-    """Builds `rgb`; README.md says out of what."""
+    """Builder of `rgb`; see README.md."""
 
+    NUM_CLIPS: ClassVar = index.NUM_CLIPS
     BUILDER_CONFIGS: ClassVar = public_dataset.configs({"rgb": "The color videos."})
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "--manual_dir is the folder of the unpacked videos, signer0_sample1_color.mp4 and so on, "
@@ -23,7 +24,7 @@ class Builder(public_dataset.PublicDatasetBuilder):
         return index.label_names()
 
     def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
-        return index.read(folder, files)
+        return index.read(folder, files, self._num_clips)
 
     def _is_part(self, way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
         return index.is_part(way, own, siblings)

@@ -12,8 +12,9 @@ _UPSTREAM = "34 labels, as in the reference: 0 is no_event, which no clip has."
 
 
 class Builder(public_dataset.PublicDatasetBuilder):
-    """Builds `trimmed` and `original`; README.md says out of what."""
+    """Builder of `trimmed` and `original`; see README.md."""
 
+    NUM_CLIPS: ClassVar = index.NUM_CLIPS
     BUILDER_CONFIGS: ClassVar = [
         *public_dataset.configs({"trimmed": "Clips cut to the letter."}, upstream=_UPSTREAM),
         *public_dataset.configs(
@@ -31,7 +32,7 @@ class Builder(public_dataset.PublicDatasetBuilder):
         return index.label_names(upstream=self.builder_config.upstream_labels)
 
     def _read(self, folder: Path, files: Sequence[Path]) -> Listing:
-        return index.read(folder, files, self.builder_config.variant)
+        return index.read(folder, files, self.builder_config.variant, self._num_clips)
 
     def _is_part(self, way: Sequence[str], own: Set[str], siblings: Set[str]) -> bool:
         return index.is_part(way, own, siblings)

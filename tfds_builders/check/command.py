@@ -28,8 +28,12 @@ from tfds_builders.clip_examples import FILE_FORMAT
 from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], **builder_options: Any) -> int:
     """Run the command and return 0 or 1; wrong use exits with status 2.
+
+    Args:
+        argv: Arguments of the command.
+        **builder_options: Further arguments of the builder.
 
     Raises:
         SourceError: The dataset's lists are missing or wrong, or no clip was found.
@@ -47,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
             "choose another folder"
         )
     _make_folder(args.report)  # before hours of decoding
-    report = check(builder_cls, options, args.manual_dir)
+    report = check(builder_cls, options | builder_options, args.manual_dir)
     print(_summary(report))
     for path in _write(report, args.report):
         print(f"report: {path}")

@@ -10,7 +10,7 @@ from tfds_builders.listing import Listing
 
 
 class Builder(public_dataset.PublicDatasetBuilder):
-    """Builds `full` and `include50`; README.md says out of what."""
+    """Builder of `full` and `include50`; see README.md."""
 
     BUILDER_CONFIGS: ClassVar = public_dataset.configs(
         {"full": "All 263 words.", "include50": "50 words, with splits of their own."}

@@ -10,7 +10,7 @@ from tfds_builders.lsa64 import index
 
 
 class Builder(public_dataset.PublicDatasetBuilder):
-    """Builds the three splits of `index.METHODS`; README.md says out of what."""
+    """Builder of the three splits of `index.METHODS`; see README.md."""
 
     BUILDER_CONFIGS: ClassVar = public_dataset.configs(
         index.METHODS, upstream="65 labels, as in the reference: 0 is unused."

@@ -1,4 +1,4 @@
-"""Builder of a dataset out of a user's own recordings."""
+"""Builder of a dataset of a user's own recordings."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Builder(ClipDatasetBuilder):
-    """Builds `recordings/frames` or `recordings/original`; README.md says out of what."""
+    """Builder of `recordings/frames` and `recordings/original`; see README.md."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS: ClassVar = [
@@ -39,7 +39,7 @@ class Builder(ClipDatasetBuilder):
         """The clips of a folder in their splits.
 
         Raises:
-          SourceError: folder or CSV are wrong, or no division of the clips is fit to train on.
+            SourceError: The folder or the CSV is wrong, or the splits are.
         """
         given, folder = folder, index.find(folder)
         recordings = index.read(folder)

@@ -1,4 +1,4 @@
-"""Divides recordings into train, validation and test."""
+"""Splits of recordings: the user's, by signer, or drawn for each label."""
 
 import random
 from collections import defaultdict
@@ -6,36 +6,37 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from dstadapter_jax.data.splits import SPLITS
 from tfds_builders.clip_examples import Clip
-from tfds_builders.listing import SPLITS
-from tfds_builders.recordings.index import Recordings
+from tfds_builders.recordings.contents import Recordings
 from tfds_builders.sources import SourceError
 
-VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2  # of the clips
+VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2  # share of the clips
 SEED = 0
-DRAWS = 1000  # divisions of the signers that are tried
+DRAWS = 1000  # random splits of the signers, of which the best one is used
 
 Splits = dict[str, list[Clip]]
 
 
 def make(recordings: Recordings) -> tuple[Splits, str]:
-    """Returns the clips of each split, and in words how they were divided.
+    """Return the clips of each split, and a description of how the splits were made.
 
-    The user's own division if there is one, else by signer if all signers are known, else a draw
-    for each label. The same recordings always give the same splits.
+    These are the user's own splits if there are any, else splits by signer if all signers are
+    known, else a draw for each label. The same recordings always give the same splits.
 
     Raises:
-      SourceError: no division, or not the user's, is fit to train and to test on.
+        SourceError: A split has no clips, a label can't be trained and tested, or a signer is in
+            several splits.
     """
     clips = recordings.clips
     if recordings.split_of:
         splits = _grouped(clips, [recordings.split_of[clip.id] for clip in clips])
-        method = "as the CSV's column split says"
-        advice = "Correct the column split, or leave it out to have the splits made."
+        method = "as in the CSV's column split"
+        advice = "Correct the column split, or remove it to have the splits made."
     elif all(clip.signer for clip in clips):
         splits = by_signer(clips)
         method = f"by signer (seed {SEED}), no signer is in two splits"
-        advice = "Record these signs with more signers, leave them out, or give a column split."
+        advice = "Record these signs with more signers, remove them, or add a column split."
     else:
         splits = by_label(clips)
         method = (
@@ -49,18 +50,21 @@ def make(recordings: Recordings) -> tuple[Splits, str]:
 
 
 def by_signer(clips: list[Clip]) -> Splits:
-    """Gives whole signers to each split, so that test tells how well unseen people are read.
+    """Assign whole signers to splits, so that test accuracy is that of unseen signers.
 
-    Of many random divisions it takes the one that leaves the fewest labels out of a split, and
-    of these the one nearest to the shares.
+    The best one of many random splits: with the fewest labels missing in a split, and among these
+    the one nearest to the shares.
+
+    Raises:
+        SourceError: There are fewer signers than splits.
     """
     signers = sorted({clip.signer for clip in clips})
     if len(signers) < len(SPLITS):
         raise SourceError(
             "Splits by signer",
             [f"{len(signers)} signer(s): {', '.join(signers)}"],
-            f"Expected at least {len(SPLITS)}, one a split. Record more signers, give a column "
-            "split, or leave the column signer out to have each label's clips drawn.",
+            f"Expected at least {len(SPLITS)}, one for each split. Record more signers, add a "
+            "column split, or remove the column signer to have each label's clips drawn.",
         )
     labels = sorted({clip.label for clip in clips})
     row = {signer: i for i, signer in enumerate(signers)}
@@ -75,11 +79,11 @@ def by_signer(clips: list[Clip]) -> Splits:
 
 
 def _draw(sizes: list[int], rng: random.Random) -> np.ndarray:
-    """Draws for each signer an index into SPLITS: test and validation are filled, train is left.
+    """Draw an index into SPLITS for each signer: test and validation are filled first.
 
     Args:
-      sizes: clips of each signer.
-      rng: source of the draw.
+        sizes: Number of clips of each signer.
+        rng: Random generator.
     """
     order = rng.sample(range(len(sizes)), len(sizes))
     split_of = np.zeros(len(sizes), int)
@@ -95,7 +99,16 @@ def _draw(sizes: list[int], rng: random.Random) -> np.ndarray:
 
 
 def _cost(counts: np.ndarray, split_of: np.ndarray) -> tuple[int, int, float]:
-    """Labels that make a division useless, labels missing in a split, distance from the shares."""
+    """The cost of a split of the signers, in order of weight; lower is better.
+
+    Args:
+        counts: `(signers, labels)`, number of clips.
+        split_of: `(signers,)`, index into SPLITS.
+
+    Returns:
+        Number of labels that can't be trained and tested, number of labels missing in a split,
+        and distance from the shares.
+    """
     per_split = np.stack([counts[split_of == split].sum(axis=0) for split in range(len(SPLITS))])
     present = per_split > 0
     lone = ~present[0] | (present.sum(axis=0) == 1)
@@ -105,7 +118,11 @@ def _cost(counts: np.ndarray, split_of: np.ndarray) -> tuple[int, int, float]:
 
 
 def by_label(clips: list[Clip]) -> Splits:
-    """Draws validation and test clips of each label, at least one of each."""
+    """Draw validation and test clips of each label, at least one of each.
+
+    Raises:
+        SourceError: A label has fewer clips than there are splits.
+    """
     of_label = defaultdict(list)
     for clip in clips:
         of_label[clip.label].append(clip)
@@ -114,12 +131,12 @@ def by_label(clips: list[Clip]) -> Splits:
         raise SourceError(
             "Splits drawn for each label",
             few,
-            "Expected at least 3 clips of each label, one a split. Record more, leave these labels "
-            "out, or give a CSV with the column split.",
+            "Expected at least 3 clips of each label, one for each split. Record more, remove "
+            "these labels, or add a CSV with the column split.",
         )
     split_of = {}
     for label, own in of_label.items():
-        # Seeded for each label: a new label doesn't change the others' draw.
+        # A seed for each label: a new label does not change the draw of the others.
         order = random.Random(f"{SEED}/{label}").sample(own, len(own))
         num_test = max(1, round(TEST_SHARE * len(own)))
         num_held_out = num_test + max(1, round(VALIDATION_SHARE * len(own)))
@@ -159,7 +176,7 @@ def _shared_signers(splits: Splits) -> list[str]:
 
 
 def _where(splits: Splits, field: str) -> dict[str, list[str]]:
-    """Values of a field of Clip, each with the splits that it occurs in."""
+    """For each value of a field of Clip, the splits in which it occurs."""
     found = defaultdict(list)
     for split, clips in splits.items():
         for value in {getattr(clip, field) for clip in clips}:

@@ -28,8 +28,8 @@ from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.pretrained.backbone import BackboneRef
 from dstadapter_jax.pretrained.initialization import init_model
 from tests.conftest import tiny_config
+from tests.helpers.builds import run
 from tests.helpers.html_page import Page
-from tfds_builders import __main__ as tfds_builders
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -194,7 +194,7 @@ def hostile_data(recordings, tmp_path_factory):
                 signer = HOSTILE[1] if (split, number) == ("test", 0) else f"{split} & {number} <b>"
                 writer.writerow([name, label, signer, split])
     arguments = ["recordings/frames", "--manual_dir", str(source), "--data_dir", str(out)]
-    assert tfds_builders.main(arguments) == 0
+    assert run(arguments) == 0
     path = out / "recordings/frames/1.0.0/metadata.json"
     metadata = json.loads(path.read_text())
     for signers in metadata["signers"].values():

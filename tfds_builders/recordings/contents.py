@@ -1,0 +1,38 @@
+"""The contents of a user's folder of recordings, and rules for names in it."""
+
+import dataclasses
+import unicodedata
+
+from tfds_builders.clip_examples import Clip
+
+
+@dataclasses.dataclass(frozen=True)
+class Recordings:
+    """The clips of a folder, sorted by id, which is the path relative to the folder.
+
+    Attributes:
+        clips: All clips.
+        split_of: Clip id to `train`, `validation` or `test`; empty if the user gives no splits.
+        ignored: Paths of files that are not videos.
+    """
+
+    clips: list[Clip]
+    split_of: dict[str, str] = dataclasses.field(default_factory=dict)
+    ignored: list[str] = dataclasses.field(default_factory=list)
+
+
+def clean_name(name: str) -> str:
+    """A label or signer without surrounding spaces, in Unicode's composed form.
+
+    Names are compared by code points, and é has two forms.
+    """
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def name_problem(name: str) -> str:
+    """Why a name can't be stored, or '': label names are stored as lines of a UTF-8 file."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "the name isn't UTF-8"
+    return "line break in the name" if len(name.splitlines()) > 1 else ""
