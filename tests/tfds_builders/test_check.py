@@ -144,12 +144,12 @@ def test_every_dataset_is_checked_as_it_is_built(source, out, tmp_path, mp4, mak
     assert len(report["labels"]) == num_labels
     missing = [len(split["missing"]) for split in splits]
     assert missing == [all_of - here for all_of, here in zip(listed, found, strict=True)]
-    assert report["same_across_splits"] == report["same_within_split"] == []
+    assert report["copies"]["across_splits"] == report["copies"]["within_split"] == []
     assert sum(of[split] for of in report["labels"].values() for split in SPLITS) == sum(found)
     frames = 4 if dataset.startswith("bukva") else NUM_FRAMES  # begin and end are 2 and 5
-    assert report["frames"] == {str(frames): dict(zip(SPLITS, found, strict=True))}
+    assert report["properties"]["frames"] == {str(frames): dict(zip(SPLITS, found, strict=True))}
     for kind, value in (("sizes", "64x48"), ("codecs", "h264"), ("fps", "25"), ("rotations", "0")):
-        assert list(report[kind]) == [value]
+        assert list(report["properties"][kind]) == [value]
     assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before
     name = report["dataset"].replace("/", "_")
     reports = {out / f"check_{name}.{suffix}" for suffix in ("html", "json")}
@@ -274,7 +274,7 @@ def test_the_same_clip_in_two_splits_or_twice_in_one(source, out, mp4):
     shutil.copy(source / "a.mp4", source / "e.mp4")  # train and test
     shutil.copy(source / "b.mp4", source / "c.mp4")  # both train; one is hi, one bye
     _, report = check("recordings", source, out)
-    (across,), (within,) = report["same_across_splits"], report["same_within_split"]
+    (across,), (within,) = report["copies"]["across_splits"], report["copies"]["within_split"]
     assert [(copy["id"], copy["split"]) for copy in across] == [
         ("a.mp4", "train"),
         ("e.mp4", "test"),
@@ -290,7 +290,7 @@ def test_clips_that_cannot_be_read_are_no_copies(source, out, mp4):
     recordings(source, ROWS, mp4)
     put(source, ["a.mp4", "e.mp4"], b"")
     _, report = check("recordings", source, out)
-    assert report["same_across_splits"] == []
+    assert report["copies"]["across_splits"] == []
 
 
 def test_two_letters_of_one_recording_are_two_clips(source, out, mp4):
@@ -303,11 +303,11 @@ def test_two_letters_of_one_recording_are_two_clips(source, out, mp4):
     for number, row in enumerate(row for row in rows if row not in train):
         put(source, [f"original/{row[0]}"], unlike(mp4, number))
     _, report = check("bukva/original", source, out)
-    assert report["same_across_splits"] == report["same_within_split"] == []
+    assert report["copies"]["across_splits"] == report["copies"]["within_split"] == []
     train[1][3] = train[0][3]
     write_tsv(source, rows)
     _, report = check("bukva/original", source, out)
-    ((first, second),) = report["same_within_split"] + report["same_across_splits"]
+    ((first, second),) = report["copies"]["within_split"] + report["copies"]["across_splits"]
     assert {first["id"], second["id"]} == {train[0][0], train[1][0]}
 
 
@@ -341,11 +341,15 @@ def test_balance_and_distributions(source, out, mp4):
     assert "train: 1 clip of a single frame." in texts(report, "warning")
     usual = {"train": 2, "validation": 1, "test": 1}
     one_train, one_test = {**none, "train": 1}, {**none, "test": 1}
-    assert list(report["frames"].items()) == [("1", one_train), ("5", one_test), ("8", usual)]
-    assert report["codecs"] == {"h264": {**usual, "train": 3}, "mpeg4": one_test}
-    assert report["sizes"] == {"64x48": {**usual, "train": 3}, "48x64": one_test}
-    assert report["fps"] == {"25": usual, "30": one_train, "50": one_test}
-    assert report["rotations"] == {"0": {**usual, "train": 3}, "90": one_test}
+    assert list(report["properties"]["frames"].items()) == [
+        ("1", one_train),
+        ("5", one_test),
+        ("8", usual),
+    ]
+    assert report["properties"]["codecs"] == {"h264": {**usual, "train": 3}, "mpeg4": one_test}
+    assert report["properties"]["sizes"] == {"64x48": {**usual, "train": 3}, "48x64": one_test}
+    assert report["properties"]["fps"] == {"25": usual, "30": one_train, "50": one_test}
+    assert report["properties"]["rotations"] == {"0": {**usual, "train": 3}, "90": one_test}
 
 
 def test_lists_that_are_cut_off_are_told(source, out, mp4, capsys):
@@ -355,7 +359,7 @@ def test_lists_that_are_cut_off_are_told(source, out, mp4, capsys):
     (error,) = texts(report, "error")
     assert error.startswith("test: 99.97% of the clips are unusable (3,741 not listed), but only")
     warning = "test: 1 clips listed, 3,742 in the official split"
-    assert warning in report["warnings"]
+    assert warning in report["lists"]["warnings"]
     assert f"warning: {warning}\n" in capsys.readouterr().out
 
 
@@ -364,7 +368,7 @@ def test_clips_on_no_list_are_told(source, out, mp4):
     more = [f"train/signer0_sample{i}_color.mp4" for i in range(100, 107)]
     put(source, more)
     _, report = check("autsl", source, out)
-    assert report["unlisted"] == more
+    assert report["lists"]["unlisted"] == more
     (told,) = [text for text in texts(report, "warning") if "on no list" in text]
     assert told.startswith("7 clip(s) are on no list, and left out: train/signer0_sample100_color")
     assert more[-1] in Page(out / "check_autsl_rgb.html").shown
@@ -424,7 +428,7 @@ def test_ignored_files_may_have_names_that_are_not_utf8(source, out, mp4, capsys
             put(source, [f"{label}/{number}.mp4"], unlike(mp4, number + 3 * (label == "hi")))
     Path(os.fsdecode(os.fsencode(source) + b"/hi/notes\xff.txt")).write_text("")
     _, report = check("recordings", source, out)
-    assert report["warnings"] == ["1 file(s) left out, no videos: hi/notes\udcff.txt"]
+    assert report["lists"]["warnings"] == ["1 file(s) left out, no videos: hi/notes\udcff.txt"]
     assert "hi/notes\\udcff.txt" in capsys.readouterr().out
     assert "hi/notes\\udcff.txt" in Page(out / "check_recordings_frames.html").shown
 

@@ -147,6 +147,6 @@ def _summary(report: Report) -> str:
     lines = [f"{report.dataset}: {'would build' if report.would_build else 'would NOT build'}"]
     for name, split in report.splits.items():
         line = f"  {name}: {split.usable:,} of {split.listed:,} listed clips usable"
-        lines.append(f"{line}, {split.share_left_out:.2%} left out")
+        lines.append(f"{line}, {split.share_excluded:.2%} excluded")
     lines += [f"{finding.level}: {finding.text}" for finding in findings(report)]
     return "\n".join(map(printable, lines))

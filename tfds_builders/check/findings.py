@@ -10,7 +10,7 @@ from tfds_builders.check.report import Report
 def findings(report: Report) -> list[Finding]:
     """All findings, errors first."""
     found = [*_excluded(report), *_copies(report), *_labels(report), *_signers(report)]
-    return by_severity(found + [Finding(WARNING, text, "lists") for text in report.warnings])
+    return by_severity(found + [Finding(WARNING, text, "lists") for text in report.lists.warnings])
 
 
 def _excluded(report: Report) -> Iterator[Finding]:
@@ -21,14 +21,14 @@ def _excluded(report: Report) -> Iterator[Finding]:
             "not listed": split.num_unlisted,
         }
         parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
-        text = f"{name}: {split.share_left_out:.2%} of the clips are unusable ({parts})"
+        text = f"{name}: {split.share_excluded:.2%} of the clips are unusable ({parts})"
         if not split.within_bound:
             limit, remedy = "none", "remove them"
             if report.max_missing:
                 limit, remedy = f"only {report.max_missing:.2%}", "raise --max_missing"
             advice = f"{limit} may be excluded. Get these files (again) or {remedy}."
             yield Finding(ERROR, f"{text}, but {advice}", "unusable")
-        elif split.share_left_out:
+        elif split.share_excluded:
             yield Finding(WARNING, f"{text}; a build excludes and lists them.", "unusable")
         if split.unavailable:
             text = f"{name}: {counted(len(split.unavailable), 'listed clip')} never published."
@@ -39,15 +39,15 @@ def _excluded(report: Report) -> Iterator[Finding]:
 
 
 def _copies(report: Report) -> Iterator[Finding]:
-    if groups := report.same_across_splits:
+    if groups := report.copies.across_splits:
         text = (
             f"{counted(len(groups), 'clip')} in several splits, as {sum(map(len, groups)):,} ids:"
         )
         yield Finding(WARNING, f"{text} test accuracies will be too high.", "copies")
-    if groups := report.same_within_split:
+    if groups := report.copies.within_split:
         text = f"{counted(len(groups), 'clip')} more than once in one split."
         yield Finding(WARNING, text, "copies")
-    groups = report.same_across_splits + report.same_within_split
+    groups = report.copies.across_splits + report.copies.within_split
     if conflicting := sum(len({copy.label for copy in group}) > 1 for group in groups):
         yield Finding(WARNING, f"{counted(conflicting, 'clip')} with several labels.", "copies")
 

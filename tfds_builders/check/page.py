@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dstadapter_jax.data.splits import SPLITS
 from dstadapter_jax.html.charts import Histogram, top_bars
 from dstadapter_jax.html.page import render
 from tfds_builders.check.findings import findings
-from tfds_builders.check.report import Report, extremes
-from tfds_builders.listing import SPLITS
+from tfds_builders.check.report import Report
+from tfds_builders.check.statistics import extremes
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MAX_REASONS = 5
@@ -29,10 +30,10 @@ def render_report(report: Report) -> str:
         common_reasons=Counter(row[-1] for row in unusable).most_common(MAX_REASONS),
         frames=_frames(report),
         bars={
-            "Size, upright": top_bars(report.sizes),
-            "Codec": top_bars(report.codecs),
-            "Frames per second": top_bars(report.fps),
-            "Rotation, degrees": top_bars(report.rotations),
+            "Size, upright": top_bars(report.properties.sizes),
+            "Codec": top_bars(report.properties.codecs),
+            "Frames per second": top_bars(report.properties.fps),
+            "Rotation, degrees": top_bars(report.properties.rotations),
         },
         single_frame=[
             (name, clip) for name, split in report.splits.items() for clip in split.one_frame
@@ -40,8 +41,8 @@ def render_report(report: Report) -> str:
         balance={name: _balance(report, name) for name in report.splits},
         label_rows=[(i, label, counts) for i, (label, counts) in enumerate(report.labels.items())],
         copies={
-            "In several splits": report.same_across_splits,
-            "Several times in one split": report.same_within_split,
+            "In several splits": report.copies.across_splits,
+            "Several times in one split": report.copies.within_split,
         },
         max_copies=MAX_COPIES,
         max_names=MAX_NAMES,
@@ -60,7 +61,7 @@ def _unusable(report: Report) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _frames(report: Report) -> Histogram | None:
-    counts = {int(frames): splits for frames, splits in report.frames.items()}
+    counts = {int(frames): splits for frames, splits in report.properties.frames.items()}
     return Histogram.from_counts(counts) if counts else None
 
 

@@ -1,20 +1,27 @@
-"""What is to be said of a dataset's clips, once they are decoded."""
+"""The report on a dataset's clips after decoding."""
 
 import dataclasses
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from dstadapter_jax.data.splits import SPLITS
+from tfds_builders.check import statistics
 from tfds_builders.check.decoding import CheckedClip
-from tfds_builders.listing import SPLITS, Listing
-
-Counts = dict[str, dict[str, int]]  # a value, and the clips of each split that have it
+from tfds_builders.check.statistics import Copies, Counts, Properties
+from tfds_builders.listing import Listing
 
 
 @dataclasses.dataclass(frozen=True)
 class Unusable:
-    """A listed clip that a build would leave out; `path`, in the folder, is '' without a file."""
+    """A listed clip that a build would exclude.
+
+    Attributes:
+        id: The clip's id.
+        path: Path of its file in the folder; '' if it was not found.
+        label: Name of its label.
+        reason: Why it is unusable.
+    """
 
     id: str
     path: str
@@ -27,16 +34,17 @@ class SplitReport:
     """One split.
 
     Attributes:
-      listed: clips that the lists name.
-      found: those whose file is there.
-      usable: those that a build would hold.
-      unavailable: ids of those that nobody can have.
-      num_unlisted: official clips of the split that the lists don't name.
-      missing, unreadable: those that a build would leave out.
-      within_bound: whether these are few enough.
-      signers: number of signers known.
-      absent_labels: those that no usable clip shows.
-      one_frame: ids of the clips that are a still picture.
+        listed: Number of clips that the lists name.
+        found: Number of clips whose file was found.
+        usable: Number of clips that a build would store.
+        unavailable: Ids of listed clips that were never published.
+        num_unlisted: Number of official clips that the lists don't name.
+        missing: Clips without a file.
+        unreadable: Clips that can't be decoded.
+        within_bound: Whether few enough clips are unusable.
+        signers: Number of known signers.
+        absent_labels: Labels without a usable clip.
+        one_frame: Ids of clips of a single frame.
     """
 
     listed: int
@@ -52,41 +60,43 @@ class SplitReport:
     one_frame: list[str]
 
     @property
-    def share_left_out(self) -> float:
-        """Clips on no list, missing and unreadable ones among those that exist."""
-        left_out = self.num_unlisted + len(self.missing) + len(self.unreadable)
-        return left_out / max(self.num_unlisted + self.listed - len(self.unavailable), 1)
+    def share_excluded(self) -> float:
+        """Share of the published clips that are missing, unreadable or not listed."""
+        excluded = self.num_unlisted + len(self.missing) + len(self.unreadable)
+        return excluded / max(self.num_unlisted + self.listed - len(self.unavailable), 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Copy:
-    """One of several clips with the same content."""
+class Lists:
+    """The dataset's lists.
 
-    id: str
-    split: str
-    label: str
+    Attributes:
+        split_method: Description of how the splits were made.
+        warnings: Warnings about the lists.
+        unlisted: Paths in the folder of clips that no list names.
+    """
+
+    split_method: str
+    warnings: list[str]
+    unlisted: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """All that was found.
+    """The report.
 
     Attributes:
-      dataset: `NAME/CONFIG`.
-      folder: where the clips are; not always the one that the user gave.
-      time: of the check, local, ISO 8601.
-      would_build: whether a build would succeed.
-      max_missing: the share of each split that it may leave out.
-      split_method: in words, how the splits were made.
-      warnings: what the listing warns of.
-      unlisted: clips in the folder that no list names, by their paths in it.
-      splits: one report each.
-      same_across_splits, same_within_split: groups of usable clips whose files, and segments of
-        them, are the same, byte for byte.
-      shared_signers: signers in several splits, with these.
-      labels: usable clips of each label, in order of id.
-      frames, sizes, codecs, fps, rotations: usable clips of each value: frames of the sign, width
-        and height upright, FFmpeg's name, mean frames per second, degrees counterclockwise.
+        dataset: `NAME/CONFIG`.
+        folder: Folder of the clips; may be above or below the one that the user passed.
+        time: Local time of the check, ISO 8601.
+        would_build: Whether a build would succeed.
+        max_missing: Share of each split's clips that a build may exclude.
+        lists: The dataset's lists.
+        splits: One report for each split.
+        copies: Clips with the same content.
+        shared_signers: Signers of clips in several splits, with these splits.
+        labels: Number of usable clips of each label, in the order of ids.
+        properties: Number of usable clips by properties of their files.
     """
 
     dataset: str
@@ -94,19 +104,12 @@ class Report:
     time: str
     would_build: bool
     max_missing: float
-    split_method: str
-    warnings: list[str]
-    unlisted: list[str]
+    lists: Lists
     splits: dict[str, SplitReport]
-    same_across_splits: list[list[Copy]]
-    same_within_split: list[list[Copy]]
+    copies: Copies
     shared_signers: dict[str, list[str]]
     labels: Counts
-    frames: Counts
-    sizes: Counts
-    codecs: Counts
-    fps: Counts
-    rotations: Counts
+    properties: Properties
 
 
 def make(
@@ -116,41 +119,31 @@ def make(
     max_missing: float,
     checked: Sequence[CheckedClip],
 ) -> Report:
-    """Puts together what the lists say and what the files hold.
+    """Report on the listed clips and their decoded files.
 
     Args:
-      dataset: `NAME/CONFIG`.
-      listing: the clips, as building has them.
-      labels: names of the labels in order of id.
-      max_missing: the share of each split that may be left out.
-      checked: every clip found.
+        dataset: `NAME/CONFIG`.
+        listing: The listed clips.
+        labels: Names of the labels in the order of ids.
+        max_missing: Share of each split's clips that a build may exclude.
+        checked: All clips found.
     """
     usable = [one for one in checked if not one.reason]
     splits = {
         split: _split_report(split, listing, labels, max_missing, checked) for split in SPLITS
     }
-    groups = _same_content(usable)
-    label_counts = _counts(usable, lambda one: one.clip.label)
-    nothing = dict.fromkeys(SPLITS, 0)
     return Report(
         dataset=dataset,
         folder=str(listing.folder.resolve()),
         time=datetime.now().astimezone().isoformat(" ", "minutes"),
         would_build=all(split.within_bound for split in splits.values()),
         max_missing=max_missing,
-        split_method=listing.split_method,
-        warnings=listing.warnings,
-        unlisted=listing.unlisted,
+        lists=Lists(listing.split_method, listing.warnings, listing.unlisted),
         splits=splits,
-        same_across_splits=[group for group in groups if len({c.split for c in group}) > 1],
-        same_within_split=[group for group in groups if len({c.split for c in group}) == 1],
-        shared_signers=_shared_signers(usable),
-        labels={label: label_counts.get(label, nothing) for label in labels},
-        frames=_by_value(_counts(usable, lambda one: str(one.num_frames))),
-        sizes=_by_count(_counts(usable, lambda one: f"{one.info.width}x{one.info.height}")),
-        codecs=_by_count(_counts(usable, lambda one: one.info.codec)),
-        fps=_by_count(_counts(usable, lambda one: f"{one.info.fps:.5g}")),
-        rotations=_by_value(_counts(usable, lambda one: str(one.info.rotation))),
+        copies=statistics.find_copies(usable),
+        shared_signers=statistics.find_shared_signers(usable),
+        labels=statistics.count_labels(usable, labels),
+        properties=statistics.count_properties(usable),
     )
 
 
@@ -161,28 +154,19 @@ def _split_report(
     max_missing: float,
     checked: Iterable[CheckedClip],
 ) -> SplitReport:
-    here = [one for one in checked if one.split == split]
-    usable = [one for one in here if not one.reason]
+    found = [one for one in checked if one.split == split]
+    usable = [one for one in found if not one.reason]
+    unreadable = [_unreadable(one, listing) for one in found if one.reason]
     excluded = listing.excluded(max_missing)
     missing = [
         Unusable(clip_id, "", excluded.labels[split][clip_id], reason)
         for clip_id, reason in excluded.reasons[split].items()
     ]
-    unreadable = [
-        Unusable(
-            id=one.clip.id,
-            path=os.path.relpath(one.clip.path, listing.folder),
-            label=one.clip.label,
-            reason=one.reason,
-        )
-        for one in here
-        if one.reason
-    ]
-    for one in unreadable:
-        excluded.add(split, one.id, one.label, "", one.reason)
+    for clip in unreadable:
+        excluded.add(split, clip.id, clip.label, "", clip.reason)
     return SplitReport(
         listed=listing.num_listed()[split],
-        found=len(here),
+        found=len(found),
         usable=len(usable),
         unavailable=listing.unavailable[split],
         num_unlisted=listing.num_unlisted[split],
@@ -195,43 +179,6 @@ def _split_report(
     )
 
 
-def _same_content(usable: Iterable[CheckedClip]) -> list[list[Copy]]:
-    groups = defaultdict(list)
-    for one in usable:
-        # Of one recording, different segments are different clips.
-        copy = Copy(one.clip.id, one.split, one.clip.label)
-        groups[one.sha256, one.clip.segment].append(copy)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _shared_signers(usable: Iterable[CheckedClip]) -> dict[str, list[str]]:
-    splits_of = defaultdict(set)
-    for one in usable:
-        splits_of[one.clip.signer].add(one.split)
-    return {
-        signer: [split for split in SPLITS if split in splits]
-        for signer, splits in sorted(splits_of.items())
-        if signer and len(splits) > 1
-    }
-
-
-def _counts(usable: Iterable[CheckedClip], value: Callable[[CheckedClip], str]) -> Counts:
-    counts: Counts = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
-    for one in usable:
-        counts[value(one)][one.split] += 1
-    return dict(counts)
-
-
-def _by_value(counts: Counts) -> Counts:
-    return {value: counts[value] for value in sorted(counts, key=int)}
-
-
-def _by_count(counts: Counts) -> Counts:
-    order = Counter({value: sum(of_split.values()) for value, of_split in counts.items()})
-    return {value: counts[value] for value, _ in order.most_common()}
-
-
-def extremes(labels: Mapping[str, Mapping[str, int]], split: str) -> tuple[int, int, int]:
-    """Least, median and most clips of those labels that a split has."""
-    counts = sorted(of_split[split] for of_split in labels.values() if of_split[split])
-    return (counts[0], counts[len(counts) // 2], counts[-1]) if counts else (0, 0, 0)
+def _unreadable(one: CheckedClip, listing: Listing) -> Unusable:
+    path = os.path.relpath(one.clip.path, listing.folder)
+    return Unusable(one.clip.id, path, one.clip.label, one.reason)
