@@ -1,6 +1,7 @@
 """Folders like those that the published datasets are unpacked into."""
 
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -91,3 +92,28 @@ def put_lsa64(folder: Path, clips: Mapping[str, bytes]) -> None:
     names = {split: [n for n, s in listed.items() if s == split] for split in set(listed.values())}
     chosen = names["train"][-2:] + names["validation"][-1:] + names["test"][-1:]
     put(folder, [f"lsa64_cut/all_cut/{name}.mp4" for name in chosen], clips["l"])
+
+
+def put_labels(folder: Path, content: bytes) -> None:
+    """Three clips of each of two labels, in folders."""
+    put(folder, [f"{label}/{i}.mp4" for label in ("hello", "bye") for i in range(3)], content)
+
+
+def unlike(mp4: bytes, number: int) -> bytes:
+    """The same video in another file: with one more atom at its end, which decoders ignore."""
+    return mp4 + struct.pack(">I4sI", 12, b"free", number)
+
+
+def put_listed(folder: Path, rows: Sequence[str], mp4: bytes) -> None:
+    """A CSV of `rows` of path, label, signer and split, and a file for each, all different."""
+    for number, row in enumerate(rows):
+        put(folder, [row.split(",")[0]], unlike(mp4, number))
+    (folder / "list.csv").write_text("\n".join(["path,label,signer,split", *rows]))
+
+
+def put_small_autsl(folder: Path, mp4: bytes) -> None:
+    """AUTSL with 2 training clips, 1 and 1, all different."""
+    autsl_source(folder)
+    clips = ["signer0_sample1", "signer0_sample2", "signer1_sample1", "signer6_sample1"]
+    for number, clip in enumerate(clips):
+        put(folder, [f"{clip}_color.mp4"], unlike(mp4, number))

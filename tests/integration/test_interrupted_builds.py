@@ -85,7 +85,9 @@ def stop_midway(source, out, signum, *options):
 @pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)]
 )
-def test_the_same_command_goes_on(source, whole, tmp_path, signum, status, caplog):
+def test_build_stopped_resumes_with_the_same_command(
+    source, whole, tmp_path, signum, status, caplog
+):
     caplog.set_level("INFO")
     returned, errors = stop_midway(source, tmp_path, signum)
     assert returned == status
@@ -108,7 +110,7 @@ def test_the_same_command_goes_on(source, whole, tmp_path, signum, status, caplo
     assert [path.name for path in dataset(tmp_path).parent.iterdir()] == ["1.0.0"]
 
 
-def test_an_old_dataset_stays_until_the_new_one_is_whole(source, whole, tmp_path):
+def test_build_overwriting_keeps_the_old_dataset_until_complete(source, whole, tmp_path):
     assert build(source, tmp_path) == whole
     stop_midway(source, tmp_path, signal.SIGKILL, "--overwrite")
     assert files(tmp_path) == whole
@@ -119,7 +121,7 @@ def test_an_old_dataset_stays_until_the_new_one_is_whole(source, whole, tmp_path
     assert not staging(tmp_path).exists()
 
 
-def test_a_shard_is_made_again_if_its_clips_have_changed(source, tmp_path):
+def test_build_resumed_rewrites_shards_of_changed_clips(source, tmp_path):
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", source, copy], check=True)
     out = tmp_path / "out"
@@ -136,7 +138,7 @@ def test_a_shard_is_made_again_if_its_clips_have_changed(source, tmp_path):
     assert (source[0]["id"].decode(), source[0]["num_frames"]) == (changed.id, 3)
 
 
-def test_after_unusable_clips_only_their_shards_are_made_again(source, tmp_path, whole, caplog):
+def test_build_after_unusable_clips_rewrites_their_shards_only(source, tmp_path, whole, caplog):
     caplog.set_level("INFO")
     copy, out = tmp_path / "copy", tmp_path / "out"
     subprocess.run(["cp", "-rp", source, copy], check=True)
@@ -157,7 +159,7 @@ def test_after_unusable_clips_only_their_shards_are_made_again(source, tmp_path,
     assert sum(before[name] != after[name] for name in before) == 1
 
 
-def test_a_file_that_is_still_being_copied(source, whole, tmp_path, monkeypatch):
+def test_build_while_a_file_is_copied_raises(source, whole, tmp_path, monkeypatch):
     copy, out = tmp_path / "copy", tmp_path / "out"
     subprocess.run(["cp", "-rp", source, copy], check=True)
     late = next(copy.glob("a/*.mp4"))
@@ -178,7 +180,7 @@ def test_a_file_that_is_still_being_copied(source, whole, tmp_path, monkeypatch)
     assert build(copy, out) == whole
 
 
-def test_drafts_that_vanish_while_they_are_cleared_up(tmp_path, monkeypatch):
+def test_staging_temporary_files_that_vanish_are_ignored(tmp_path, monkeypatch):
     """Workers of Beam's may outlive a killed build, and end when they like."""
     staged = Staging(tmp_path, tmp_path / "recordings" / "frames" / "1.0.0")
     left = staged.folder / "recordings" / "frames" / ".shards" / f"a{clip_shards.TEMPORARY}"
@@ -196,7 +198,7 @@ def test_drafts_that_vanish_while_they_are_cleared_up(tmp_path, monkeypatch):
             assert not left.exists()
 
 
-def test_two_builds_of_one_dataset(source, whole, tmp_path):
+def test_build_twice_at_a_time_raises(source, whole, tmp_path):
     """The second is refused; one of another dataset isn't."""
     child = start(source, tmp_path)
     while not shards(tmp_path):
@@ -215,7 +217,7 @@ def test_two_builds_of_one_dataset(source, whole, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"recordings"}
 
 
-def test_killed_while_the_old_dataset_is_replaced(tmp_path):
+def test_staging_after_a_kill_restores_the_replaced_dataset(tmp_path):
     target = tmp_path / "recordings" / "frames" / "1.0.0"
     target.mkdir(parents=True)
     (target / "old").touch()
@@ -229,7 +231,7 @@ def test_killed_while_the_old_dataset_is_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["recordings"]
 
 
-def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path, monkeypatch):
+def test_staging_lock_file_removed_by_its_holder_raises(tmp_path, monkeypatch):
     staged = Staging(tmp_path, tmp_path / "recordings" / "frames" / "1.0.0")
     real = fcntl.flock
 
@@ -243,7 +245,7 @@ def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("failure", [MemoryError(), OSError(errno.ESTALE, "Stale file handle")])
-def test_whatever_else_fails_finished_shards_are_kept(
+def test_build_after_any_failure_keeps_complete_shards(
     source, whole, tmp_path, monkeypatch, caplog, failure
 ):
     caplog.set_level("INFO")
@@ -276,7 +278,7 @@ def check_full(errors, out, before):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_file_that_may_not_grow(source, whole, tmp_path, overwrite):
+def test_build_beyond_the_file_size_limit_fails_and_cleans_up(source, whole, tmp_path, overwrite):
     before = build(source, tmp_path) if overwrite else None
     child = start(source, tmp_path, *["--overwrite"] * overwrite, prefix=SMALL_FILES)
     _, errors = child.communicate(timeout=60)
@@ -285,7 +287,7 @@ def test_a_file_that_may_not_grow(source, whole, tmp_path, overwrite):
     check_full(errors, tmp_path, before)
 
 
-def test_a_full_disk(source, whole, tmp_path):
+def test_build_on_a_full_disk_fails_and_cleans_up(source, whole, tmp_path):
     """A file system of our own, in a mount namespace, that holds a dataset but not two."""
     small = tmp_path / "small"
     small.mkdir()
@@ -305,7 +307,7 @@ def test_a_full_disk(source, whole, tmp_path):
     check_full(errors, tmp_path / "kept", whole)
 
 
-def test_a_folder_that_cannot_be_written_to(source, tmp_path):
+def test_build_to_an_unwritable_folder_fails(source, tmp_path):
     blocked = tmp_path / "file"
     blocked.touch()
     child = start(source, blocked)

@@ -46,7 +46,7 @@ def refused(dataset, folder, tmp_path):
     return str(caught.value)
 
 
-def test_include_as_it_is_downloaded(tmp_path):
+def test_build_of_downloaded_include_has_the_unpack_command(tmp_path):
     for name in ("Adjectives_1of8.zip", "Animals_1of2.zip"):
         zip_file(tmp_path / "in" / name, {"x/MVI_1.MOV": b"x"})
     message = refused("include/full", tmp_path / "in", tmp_path)
@@ -56,7 +56,7 @@ def test_include_as_it_is_downloaded(tmp_path):
     assert "password" not in message
 
 
-def test_some_archives_are_left(tmp_path):
+def test_build_with_some_archives_left_names_them(tmp_path):
     """Part of the clips is there: the missing ones are named, and why."""
     for of_split in ("train", "validation", "test"):
         path = tmp_path / "in" / include.listed("full", of_split)[0]
@@ -68,7 +68,7 @@ def test_some_archives_are_left(tmp_path):
     assert f"  cd '{tmp_path}/in/more of it' && 7z x Animals_1of2.zip '-o*'" in message
 
 
-def test_autsl_with_passwords_and_parts(tmp_path):
+def test_build_of_autsl_archives_names_passwords_and_parts(tmp_path):
     folder = tmp_path / "AUTSL"
     clip = {"train/": b"", "train/signer0_sample1_color.mp4": bytes(3000)}
     split(zip_file(folder / "train_set_vfbha39.zip", clip, encrypted=True), 1000)
@@ -93,7 +93,7 @@ def test_autsl_with_passwords_and_parts(tmp_path):
     ]
 
 
-def test_bukva_given_as_the_file_itself_with_another_inside(tmp_path):
+def test_build_of_an_archive_file_names_archives_inside(tmp_path):
     path = zip_file(tmp_path / "bukva.zip", {"inner/trimmed.zip": b"", "annotations.tsv": b""})
     message = refused("bukva/trimmed", path, tmp_path)
     assert f"--manual_dir {path}: expected a folder of videos, found a file" in message
@@ -109,7 +109,7 @@ def test_bukva_given_as_the_file_itself_with_another_inside(tmp_path):
         ("lsa64.tar.gz", "tar -xf lsa64.tar.gz"),
     ],
 )
-def test_lsa64_of_other_kinds(tmp_path, name, typed):
+def test_build_of_other_kinds_of_archives_has_their_command(tmp_path, name, typed):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_bytes(b"not really one")
     message = refused("lsa64", tmp_path / "in", tmp_path)
@@ -118,7 +118,7 @@ def test_lsa64_of_other_kinds(tmp_path, name, typed):
     assert ("7z is 7-Zip" in message) == ("7z x" in typed)
 
 
-def test_recordings_are_unpacked_in_place(tmp_path, caplog):
+def test_build_of_recordings_archives_unpacks_in_place(tmp_path, caplog):
     caplog.set_level("INFO")
     zip_file(tmp_path / "in" / "videos.zip", {"hi/1.mp4": b""})
     message = refused("recordings", tmp_path / "in", tmp_path)
@@ -133,11 +133,11 @@ def test_recordings_are_unpacked_in_place(tmp_path, caplog):
     assert "1 archive(s) lie there. To unpack them:" in caplog.text
 
 
-def test_no_archives_no_hint(tmp_path):
+def test_unpack_hint_without_archives_is_empty(tmp_path):
     assert unpack_hint([tmp_path / "zip", tmp_path / "a.zip.txt", tmp_path / "b.mp4"]) == ""
 
 
-def test_the_commands_do_unpack(tmp_path):
+def test_unpack_hint_commands_unpack(tmp_path):
     """Typed with a real 7-Zip, where there is one: same names in two archives don't meet."""
     tool = shutil.which("7z") or shutil.which("7zz")
     if not tool:

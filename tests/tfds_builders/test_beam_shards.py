@@ -53,7 +53,7 @@ def whole_shards(out):
 
 
 @pytest.mark.skipif(bool(find_spec("apache_beam")), reason="Beam is installed")
-def test_without_beam_it_says_what_to_install(tmp_path):
+def test_build_without_beam_has_the_install_command(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "file").touch()
     status, _, errors = run(tmp_path / "in", tmp_path, f"--beam_pipeline_options={TWO_PROCESSES}")
@@ -63,7 +63,7 @@ def test_without_beam_it_says_what_to_install(tmp_path):
 
 
 @needs_beam
-def test_two_processes_write_the_same_bytes(tmp_path):
+def test_build_on_two_beam_processes_writes_the_same_bytes(tmp_path):
     """More than ten shards, of which some clips are left out: also order and metadata."""
     source = write_source(tmp_path / "AUTSL")
     allowed = ["--max_missing", "0.1"]
@@ -73,7 +73,7 @@ def test_two_processes_write_the_same_bytes(tmp_path):
     assert plain[0] == 0, plain[2]
     assert on_beam[0] == 0, on_beam[2]
     assert on_beam[1] == plain[1]
-    assert "2 left out" in plain[1]
+    assert "2 excluded" in plain[1]
     assert len(files(tmp_path / "plain")) == 20 + 1 + 1 + 4
     assert files(tmp_path / "beam") == files(tmp_path / "plain")
     # The bound holds as well.
@@ -86,7 +86,7 @@ def test_two_processes_write_the_same_bytes(tmp_path):
 
 @needs_beam
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_build_that_is_stopped_is_gone_on_with(tmp_path, signum, status):
+def test_build_stopped_on_beam_resumes_without(tmp_path, signum, status):
     source, out = write_source(tmp_path / "AUTSL"), tmp_path / "out"
     options = ["--max_missing", "0.1", f"--beam_pipeline_options={TWO_PROCESSES}"]
     child = start(source, out, *options, stream=subprocess.DEVNULL)  # its workers may outlive it
@@ -102,14 +102,14 @@ def test_a_build_that_is_stopped_is_gone_on_with(tmp_path, signum, status):
     # With fewer left to do, and in one process.
     again, printed, errors = run(source, out, *options[:2])
     assert again == 0, errors
-    assert "shard(s) of a build that was broken off" in errors
+    assert "Resuming an interrupted build" in errors
     assert "train: 38 clips" in printed
     assert run(source, tmp_path / "plain", *options[:2])[0] == 0
     assert files(out) == files(tmp_path / "plain")
 
 
 @needs_beam
-def test_a_worker_that_fails(tmp_path):
+def test_build_with_a_failing_worker_reports_its_error(tmp_path):
     """Its error is one line at the end, after Beam's own report of it."""
     source = write_source(tmp_path / "AUTSL", 30)
     options = ["--max_missing", "0.1", f"--beam_pipeline_options={TWO_PROCESSES}"]
@@ -129,7 +129,7 @@ def test_a_worker_that_fails(tmp_path):
         ("runner=NoRunner", "error: Apache Beam: Unexpected pipeline runner: NoRunner"),
     ],
 )
-def test_wrong_options(tmp_path, options, message):
+def test_build_with_wrong_beam_options_fails(tmp_path, options, message):
     source = write_source(tmp_path / "AUTSL", 30)
     given = ["--max_missing", "0.1", f"--beam_pipeline_options={options}"]
     status, _, errors = run(source, tmp_path / "out", *given)

@@ -62,7 +62,7 @@ def build(dataset, source, out, max_missing="0.9999"):
 
 @pytest.mark.parametrize("storage", ["", "-original"])
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_a_clip_of_one_frame(tmp_path, dataset, storage):
+def test_build_clip_of_one_frame_is_stored_and_read(tmp_path, dataset, storage):
     put(tmp_path / "in", dataset, num_frames=1)
     assert build(dataset + storage, tmp_path / "in", tmp_path / "out") == 0
     built = open_dataset(dataset + storage, str(tmp_path / "out"))
@@ -80,7 +80,7 @@ def test_a_clip_of_one_frame(tmp_path, dataset, storage):
 
 @pytest.mark.parametrize("storage", ["", "-original"])
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_truncated_and_empty_clips(tmp_path, dataset, storage):
+def test_build_truncated_and_empty_clips_raises_with_reasons(tmp_path, dataset, storage):
     """Each is refused by name with what is wrong; so is a text in a clip's place."""
     files = put(tmp_path / "in", dataset, num_frames=12)
     whole = files[0].read_bytes()
@@ -95,7 +95,7 @@ def test_truncated_and_empty_clips(tmp_path, dataset, storage):
     assert not (tmp_path / "out" / dataset.split("/")[0]).exists()
 
 
-def test_a_folder_in_the_place_of_a_clip(tmp_path):
+def test_build_folder_instead_of_a_clip_raises(tmp_path):
     files = put(tmp_path / "in", "autsl/rgb", num_frames=2)
     files[0].unlink()
     files[0].mkdir()
@@ -103,7 +103,7 @@ def test_a_folder_in_the_place_of_a_clip(tmp_path):
         build("autsl/rgb", tmp_path / "in", tmp_path / "out", "0.5")
 
 
-def test_a_clip_that_may_not_be_read(tmp_path):
+def test_build_broken_link_raises(tmp_path):
     files = put(tmp_path / "in", "autsl/rgb", num_frames=2)
     files[0].unlink()
     files[0].symlink_to(tmp_path / "gone.mp4")
@@ -111,7 +111,7 @@ def test_a_clip_that_may_not_be_read(tmp_path):
         build("autsl/rgb", tmp_path / "in", tmp_path / "out", "0.5")
 
 
-def test_include_lists_that_say_mp4(tmp_path, monkeypatch):
+def test_read_include_lists_with_mp4_finds_mov(tmp_path, monkeypatch):
     """As a public copy of the lists does of 605 files that were published as .MOV."""
     names = [path for split in SPLITS for path in include.listed("full", split)]
     files = [tmp_path / name for name in names if not name.startswith(include.UNPUBLISHED)]
@@ -136,7 +136,7 @@ def test_include_lists_that_say_mp4(tmp_path, monkeypatch):
     assert all(include.word_name(str(p.relative_to(tmp_path))) == labels[p] for p in files)
 
 
-def test_metadata_tells_reasons_of_both_kinds(tmp_path):
+def test_build_writes_reasons_of_missing_and_damaged_clips(tmp_path):
     """A damaged and a missing clip, in both of the metadata's tables."""
     files = put(tmp_path / "in", "lsa64/signer_independent", num_frames=2)
     damaged = files[0].with_name("002_001_001.mp4")

@@ -1,4 +1,4 @@
-"""A dataset's folder given one or two levels too low or too high: it is found, and that is said."""
+"""Folders of published datasets that are passed one or two levels too low or too high."""
 
 import contextlib
 import os
@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.builds import run
-from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.dataset_trees import put
-from tests.helpers.errors import raises
 from tfds_builders import sources
 from tfds_builders.autsl import autsl_dataset_builder as autsl
 from tfds_builders.bukva import bukva_dataset_builder as bukva
 from tfds_builders.include import include_dataset_builder as include
 from tfds_builders.lsa64 import lsa64_dataset_builder as lsa64
-from tfds_builders.recordings import index, recordings_dataset_builder
 
 LABELS = {"train": "signer0_sample1,1", "val": "signer1_sample1,2", "test": "signer6_sample1,3"}
+
+
 HEADER = "attachment_id\tuser_id\ttext\tbegin\tend\ttrain"
+
+
 ROWS = ["a\tu1\tЁ\t0\t1\t1", "b\tu2\tЯ\t0\t1\t1", "c\tu3\tБ\t0\t1\t0"]
 
 
@@ -65,7 +65,8 @@ DATASETS = {
     "include-archives": (include.Builder, "full", include_archives_tree),
     "lsa64": (lsa64.Builder, "signer_independent", lsa64_tree),
 }
-# The folder given, and the one that is used for it.
+
+
 PARTS = [
     ("autsl", "train", "."),
     ("autsl", "test/test", "."),
@@ -91,7 +92,7 @@ def clips(listing):
 
 
 @pytest.mark.parametrize(("name", "given", "used"), PARTS)
-def test_a_part_of_the_folder(tmp_path, monkeypatch, name, given, used):
+def test_listing_of_a_part_uses_the_folder_above(tmp_path, monkeypatch, name, given, used):
     root = tmp_path / "data" / "dataset"
     DATASETS[name][2](root)
     whole = listing(name, root, tmp_path)
@@ -107,7 +108,7 @@ def test_a_part_of_the_folder(tmp_path, monkeypatch, name, given, used):
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_the_folder_above(tmp_path, caplog, name):
+def test_listing_of_a_folder_above_finds_all_clips(tmp_path, caplog, name):
     """As an archive that brings a folder of its own leaves it."""
     caplog.set_level("INFO")
     root = tmp_path / "given" / "more" / "dataset"
@@ -121,7 +122,7 @@ def test_the_folder_above(tmp_path, caplog, name):
 
 
 @pytest.mark.parametrize(("name", "given", "used"), PARTS)
-def test_a_folder_that_only_looks_alike_is_not_left(tmp_path, monkeypatch, name, given, used):
+def test_listing_of_a_similar_folder_does_not_leave_it(tmp_path, monkeypatch, name, given, used):
     """Its neighbors aren't the dataset's: the folder above may be anything, and isn't walked."""
     root = tmp_path / "home"
     DATASETS[name][2](root)
@@ -140,60 +141,3 @@ def test_a_folder_that_only_looks_alike_is_not_left(tmp_path, monkeypatch, name,
     with contextlib.suppress(sources.SourceError):
         listing(name, root / given, tmp_path)
     assert walked == [root / given]
-
-
-# Recordings
-
-
-@pytest.fixture(scope="module")
-def mp4(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mp4") / "clip.mp4"
-    write_clip(path, barcoded_frames(2, 48, 64))
-    return path.read_bytes()
-
-
-def recordings(folder):
-    listing = recordings_dataset_builder.Builder(
-        config="frames", data_dir=folder.parent / "out", file_format="array_record"
-    ).listing(folder)
-    return {clip.id for of in listing.found.values() for clip in of}, listing.warnings
-
-
-def test_recordings_in_a_folder_of_their_own(tmp_path):
-    ids = [f"{label}/{i}.mp4" for label in ("bye", "hi") for i in range(3)]
-    put(tmp_path / "in", [f"rec/{name}" for name in ids])
-    put(tmp_path / "in", ["readme.txt", ".DS_Store"])
-    said = f"the recordings are in {tmp_path / 'in/rec'}, not directly in {tmp_path / 'in'}"
-    assert recordings(tmp_path / "in") == (set(ids), [said])
-    assert recordings(tmp_path / "in" / "rec") == (set(ids), [])
-
-
-def test_recordings_csv_one_level_down_or_up(tmp_path, capsys, mp4):
-    rows = [f"clips/{label}{s}.mp4,{label},{s}" for label in "ab" for s in "ABC"]
-    folder = tmp_path / "in" / "rec"
-    put(folder, ["list.csv"], "\n".join(["path,label,signer", *rows]).encode())
-    (folder / "clips").mkdir()
-    for row in rows:
-        (folder / row.split(",")[0]).write_bytes(mp4)
-    expected = {row.split(",")[0] for row in rows}
-    for given in (tmp_path / "in", folder, folder / "clips"):
-        found, warnings = recordings(given)
-        assert found == expected
-        said = [f"the recordings are in {folder}, not directly in {given}"]
-        assert warnings == (said if given != folder else [])
-    out = tmp_path / "data"
-    arguments = ["recordings", "--manual_dir", str(folder / "clips"), "--data_dir", str(out)]
-    assert run(arguments) == 0
-    assert "splits: by signer" in capsys.readouterr().out
-
-
-def test_recordings_that_are_one_label_stay_where_they_are(tmp_path):
-    """No CSV tells that the folder above is meant, and it may be anybody's."""
-    put(tmp_path, ["home/hi/0.mp4", "home/bye/0.mp4"])
-    put(tmp_path, ["home/budget.csv"], b"date,sum\n")
-    assert index.find(tmp_path / "home/hi") == tmp_path / "home/hi"
-    with raises(sources.SourceError, problem="not in a folder named as its label"):
-        index.read(tmp_path / "home/hi")
-    # One label, and nothing else.
-    put(tmp_path, [f"one/hi/{i}.mp4" for i in range(3)])
-    assert index.find(tmp_path / "one") == tmp_path / "one"

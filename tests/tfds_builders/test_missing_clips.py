@@ -70,7 +70,7 @@ def in_order(name, data_dir):
     )
 
 
-def test_the_dataset_tells_what_it_lacks(data_dir):
+def test_missing_clips_of_a_built_dataset_have_labels_and_signers(data_dir):
     dataset = open_dataset("autsl/rgb", str(data_dir))
     for split, labels in LABELS.items():
         assert dataset.num_clips[split] == len(labels) - 2
@@ -79,7 +79,7 @@ def test_the_dataset_tells_what_it_lacks(data_dir):
         assert left_out.signers.tolist() == [str(SIGNERS[split])] * 2
 
 
-def test_evaluation_counts_them_as_wrong(data_dir, tmp_path):
+def test_evaluate_counts_missing_clips_as_wrong(data_dir, tmp_path):
     result = evaluate(in_order("autsl/rgb", data_dir), tmp_path, "test")
     # Six clips; right are two of label 0, whose third is missing, and label 3 is among the best 5.
     assert {key: result[key] for key in ("num_clips", "num_missing")} == {
@@ -93,7 +93,7 @@ def test_evaluation_counts_them_as_wrong(data_dir, tmp_path):
     assert json.loads((tmp_path / "eval_test.json").read_text()) == result
 
 
-def test_they_count_for_their_signer_and_in_every_interval(data_dir, tmp_path):
+def test_evaluate_counts_missing_clips_for_signers_and_intervals(data_dir, tmp_path):
     result = evaluate(in_order("autsl/rgb", data_dir), tmp_path, "test")
     assert result["signers"]["6"]["num_clips"] == 6
     assert result["signers"]["6"]["top1"] == pytest.approx(2 / 6)
@@ -107,7 +107,7 @@ def test_they_count_for_their_signer_and_in_every_interval(data_dir, tmp_path):
     assert "signer6_sample6" in page
 
 
-def test_validation_while_training_does_too(data_dir, tmp_path):
+def test_validate_counts_missing_clips_as_wrong(data_dir, tmp_path):
     config = tiny_config(data_dir)
     config.data.name, config.model.num_classes, config.batch_size = "autsl/rgb", 226, 2
     run = Trainer(config, tmp_path)
@@ -120,7 +120,7 @@ def test_validation_while_training_does_too(data_dir, tmp_path):
     run.batches.close()
 
 
-def test_clips_never_published_do_not_count_but_are_told(tmp_path):
+def test_evaluate_reports_unpublished_clips_without_counting_them(tmp_path):
     source = tmp_path / "INCLUDE"
     for split in ("train", "validation", "test"):
         path = source / include.listed("full", split)[0]
@@ -133,7 +133,7 @@ def test_clips_never_published_do_not_count_but_are_told(tmp_path):
     assert result["num_unavailable"] == 1
 
 
-def test_a_dataset_that_does_not_tell_the_labels_is_refused(data_dir, tmp_path):
+def test_missing_clips_without_labels_raises(data_dir, tmp_path):
     path = data_dir / "autsl/rgb/1.0.0/metadata.json"
     written = path.read_text()
     metadata = json.loads(written)
@@ -146,7 +146,7 @@ def test_a_dataset_that_does_not_tell_the_labels_is_refused(data_dir, tmp_path):
         path.write_text(written)
 
 
-def test_a_stricter_bound_holds_for_what_is_built_already(data_dir, capsys):
+def test_main_stricter_bound_refuses_an_existing_dataset(data_dir, capsys):
     arguments = ["autsl/rgb", "--manual_dir", str(data_dir), "--data_dir", str(data_dir)]
     with raises(UnusableClipsError, where=str(data_dir), advice="--max_missing"):
         run([*arguments, "--max_missing", "0.1"])

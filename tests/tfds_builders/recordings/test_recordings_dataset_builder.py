@@ -1,0 +1,115 @@
+"""Datasets of recordings, built from real videos and read back."""
+
+import pytest
+
+from tests.helpers.builds import build, clip_ids, read_back
+from tests.helpers.dataset_trees import put, put_labels
+from tests.helpers.errors import raises
+from tests.tfds_builders.conftest import HEIGHT, NUM_FRAMES, WIDTH
+from tfds_builders.excluded import UnusableClipsError
+from tfds_builders.recordings import splits
+
+
+def data(out, config="frames"):
+    return out / "recordings" / config / "1.0.0"
+
+
+def test_build_folders_of_labels_stores_frames(source, out, mp4, caplog, capsys):
+    caplog.set_level("INFO")
+    put_labels(source, mp4)
+    put(source, ["bye/deep/er/3.MOV", "bye/notes.txt", "readme.md"], mp4)
+    put(source, [".hidden/x.mp4", "bye/.x.mp4", "bye/._0.mp4"], b"not a video")
+    assert build("recordings", source, out) == 0
+    info, examples = read_back(out, "recordings/frames")
+    assert info.features["label"].names == ["bye", "hello"]
+    every = [example for split in splits.SPLITS for example in examples[split]]
+    assert sorted(clip_ids(every)) == [
+        *("bye/0.mp4", "bye/1.mp4", "bye/2.mp4", "bye/deep/er/3.MOV"),
+        *("hello/0.mp4", "hello/1.mp4", "hello/2.mp4"),
+    ]
+    for example in every:
+        assert example["label"] == int(example["id"].startswith(b"hello"))
+        assert example["signer"] == b""
+        assert (example["num_frames"], example["fps"]) == (NUM_FRAMES, 25)
+        assert (example["height"], example["width"]) == (HEIGHT, WIDTH)
+        assert len(example["frames"]) == NUM_FRAMES
+    assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()] == [
+        "2 file(s) left out, no videos: bye/notes.txt, readme.md"
+    ]
+    printed = capsys.readouterr().out
+    assert "recordings/frames: 2 labels\n  train: 3 clips, signers: unknown\n" in printed
+    assert "drawn for each label" in printed
+    assert str(data(out)) in printed
+    assert "drawn for each label" in info.metadata["split_method"]
+    assert info.metadata["signers"] == {"train": [], "validation": [], "test": []}
+
+
+def test_build_original_stores_the_bytes_of_files(source, out, mp4):
+    put_labels(source, mp4)
+    assert build("recordings/original", source, out) == 0
+    info, examples = read_back(out, "recordings/original")
+    example = examples["test"][0]
+    assert example["video"] == mp4
+    assert (example["num_frames"], example["fps"]) == (NUM_FRAMES, 25)
+    assert "frames" not in example
+    assert info.features["label"].names == ["bye", "hello"]
+
+
+def test_build_csv_with_bom_crlf_and_spaces_reads_rows(source, out, mp4):
+    put(source, ["a b/ü.mp4", "x.mp4", "y.mp4", "left/out.mp4"], mp4)
+    lines = [
+        " path , label,signer ,split",
+        " a b/ü.mp4 , 你好 , anna , train ",
+        "",
+        "./x.mp4,你好,ben,val",
+        ",,,",
+        '"y.mp4","你好",cem,test',
+    ]
+    (source / "list.CSV").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    assert build("recordings", source, out) == 0
+    info, examples = read_back(out, "recordings/frames")
+    assert {split: clip_ids(of_split) for split, of_split in examples.items()} == {
+        "train": ["a b/ü.mp4"],
+        "validation": ["x.mp4"],
+        "test": ["y.mp4"],
+    }
+    assert info.features["label"].names == ["你好"]
+    assert examples["validation"][0]["signer"] == b"ben"
+    assert info.metadata["split_method"] == "as in the CSV's column split"
+    assert info.metadata["signers"] == {"train": ["anna"], "validation": ["ben"], "test": ["cem"]}
+
+
+def test_build_csv_with_signers_splits_by_signer(source, out, mp4, capsys):
+    rows = [f"{s}{i}.mp4,{label},{s}" for s in "abcde" for i, label in enumerate(("hi", "bye"))]
+    put(source, [row.split(",")[0] for row in rows], mp4)
+    (source / "list.csv").write_text("\n".join(["path,label,signer", *rows]))
+    assert build("recordings", source, out) == 0
+    info, examples = read_back(out, "recordings/frames")
+    signers = {split: {e["signer"].decode() for e in of} for split, of in examples.items()}
+    assert {split: len(who) for split, who in signers.items()} == {
+        "train": 3,
+        "validation": 1,
+        "test": 1,
+    }
+    assert set.union(*signers.values()) == set("abcde")
+    assert info.metadata["signers"] == {split: sorted(who) for split, who in signers.items()}
+    assert "splits: by signer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", ["frames", "original"])
+def test_build_unreadable_clips_names_all_and_keeps_the_old_dataset(source, out, mp4, config):
+    dataset = f"recordings/{config}"
+    put_labels(source, mp4)
+    assert build(dataset, source, out) == 0
+    before = {path: path.read_bytes() for path in data(out, config).iterdir()}
+    put(source, ["hello/0.mp4"], b"")
+    put(source, ["bye/1.mp4"], mp4[: len(mp4) // 2])
+    put(source, ["bye/2.mp4"], b"text")
+    for options, target in ((["--overwrite"], out), ([], out.parent / "fresh")):
+        with raises(UnusableClipsError, where=str(source), num_clips=3) as caught:
+            build(dataset, source, target, *options)
+        named = [problem.split(": ")[0] for problem in caught.value.problems]
+        assert named == ["bye/1.mp4", "bye/2.mp4", "hello/0.mp4"]
+    assert {path: path.read_bytes() for path in data(out, config).iterdir()} == before
+    assert [path.name for path in data(out, config).parent.iterdir()] == ["1.0.0"]
+    assert not data(out.parent / "fresh", config).exists()
