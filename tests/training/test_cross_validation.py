@@ -13,17 +13,18 @@ import time
 import pytest
 
 from dstadapter_jax import evaluate
+from dstadapter_jax import leave_one_signer_out as command
 from dstadapter_jax.errors import ConfigError
 from dstadapter_jax.parallel.signals import Interrupted
 from dstadapter_jax.training import cross_validation
 from dstadapter_jax.training.resume import RunMismatchError
 from dstadapter_jax.training.trainer import Trainer
 from tests.conftest import tiny_config
-from tests.helpers.builds import run
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.errors import raises
 from tests.helpers.html_page import Page
 from tests.helpers.runs import write_config_file
+from tfds_builders import __main__ as tfds_builders
 
 ROOT = pathlib.Path(__file__).parents[2]
 SPLITS = ("train", "validation", "test")
@@ -41,7 +42,7 @@ def test_cross_validate_of_dataset_without_signers_raises(tmp_path, config):
     rows = [f"{s}_{label}.mp4,{label},{s}" for s in SPLITS for label in "ab"]
     (tmp_path / "in/list.csv").write_text("\n".join(["path,label,split", *rows]))
     arguments = ["--manual_dir", str(tmp_path / "in"), "--data_dir", str(tmp_path / "out")]
-    assert run(["recordings/frames", *arguments]) == 0
+    assert tfds_builders.main(["recordings/frames", *arguments]) == 0
     config.data.dir = str(tmp_path / "out")
     with raises(expected="at least 3", found="none"):
         cross_validation.cross_validate(config, tmp_path / "runs")
@@ -61,7 +62,7 @@ def three_signers(recordings, tmp_path_factory):
                 shutil.copy(recordings / name, source / name)
                 writer.writerow([name, f"sign {label}", signer])
     arguments = ["--manual_dir", str(source), "--data_dir", str(out)]
-    assert run(["recordings/frames", *arguments]) == 0
+    assert tfds_builders.main(["recordings/frames", *arguments]) == 0
     return out
 
 
@@ -104,7 +105,7 @@ def test_cross_validate_stopped_resumes_and_reports_all_folds(
 
     # Resume by the command.
     arguments = ["--config", write_config_file(short_config, tmp_path), "--workdir", str(workdir)]
-    assert run(arguments) == 0
+    assert command.main(arguments) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert trained == [(name, step) for name in folders for step in (1, 2)]
     assert files_of(folders["../ann"]) == before
