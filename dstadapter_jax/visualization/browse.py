@@ -18,22 +18,22 @@ from dstadapter_jax.visualization.contact_sheet import SheetRow, draw_sheet
 def read_clips(
     config: ConfigDict, dataset: ClipDataset, split: str, num_clips: int
 ) -> Iterator[dict[str, Any]]:
-    """Yields clips as the network gets them.
+    """Yields preprocessed clips, the input of the network.
 
     Args:
-        config: Of a run.
-        dataset: The run's.
+        config: Config of a run.
+        dataset: Dataset of the run.
         split: `train`, `validation` or `test`.
-        num_clips: How many, if the split has them.
+        num_clips: Largest number of clips.
 
     Yields:
-        `views` (V, T, R, R, 3) uint8, and what `input_pipeline.describe` tells.
+        `views` (V, T, R, R, 3) uint8, and the fields of `data.loader.clip_metadata`.
     """
     cfg, decoder = preprocess_config(config), config.data.decoder
     source = dataset.source(split)
     num_clips = min(num_clips, len(source))
     if split == "train":
-        # Batches of one: the same clips in the same order, but no fewer than a batch are refused.
+        # Training refuses splits smaller than a batch; the batch size does not change the order.
         clips = train_clips(
             dataset, cfg, batch_size=1, num_epochs=1, seed=config.seed, decoder=decoder
         )
@@ -48,7 +48,7 @@ def read_clips(
 
 
 def draw_clips(config: ConfigDict, split: str, num_clips: int, path: pathlib.Path) -> list[dict]:
-    """Draws the sheet of `read_clips`; returns what JSON can hold of each clip."""
+    """Draws a contact sheet of `read_clips` and returns each clip's metadata as JSON values."""
     check_decoder(config.data.decoder)
     dataset = open_dataset(config.data.name, config.data.dir, config.data.test_signer)
     clips = list(read_clips(config, dataset, split, num_clips))
@@ -70,7 +70,7 @@ def draw_clips(config: ConfigDict, split: str, num_clips: int, path: pathlib.Pat
 def _recipe(cfg: PreprocessConfig, split: str, seed: int) -> str:
     size = f"{cfg.num_frames} frames of {cfg.resolution}x{cfg.resolution}"
     if split != "train":
-        return f"{size}, every view that is scored"
+        return f"{size}, all views that are scored"
     smallest, largest = cfg.crop_area
     return (
         f"{size}; {cfg.randaugment_layers} operations of RandAugment at level"

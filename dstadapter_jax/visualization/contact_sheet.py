@@ -1,4 +1,4 @@
-"""Draws clips as rows of frames with captions, every pixel of theirs as it is."""
+"""Contact sheets: clips as rows of frames with captions, with unchanged pixels."""
 
 import dataclasses
 import functools
@@ -20,10 +20,10 @@ class SheetRow:
     """A clip on the sheet.
 
     Attributes:
-        label: What it shows, in large letters.
-        details: What else there is to say, in small ones.
-        frame_captions: `T` of them, written below the frames.
-        views: `(V, T, R, R, 3)` uint8, a strip of frames each.
+        label: Heading.
+        details: Second line, in small letters.
+        frame_captions: `T` captions below the frames.
+        views: `(V, T, R, R, 3)` uint8; each view is a strip of frames.
     """
 
     label: str
@@ -33,16 +33,15 @@ class SheetRow:
 
 
 def draw_sheet(path: pathlib.Path, title: str, subtitle: str, rows: Sequence[SheetRow]) -> None:
-    """Draws a PNG file; its folder is made if need be.
+    """Draws a PNG file and creates its folder.
 
-    Frames stand in their own pixels, or, if they are small, each pixel as a square. Texts that are
-    too long lose their middle; a character that the font lacks is an empty box.
+    Small frames are enlarged by a whole number. The middle of a text that is too long is omitted.
 
     Args:
-        path: Of the file.
-        title: At the top.
-        subtitle: Below it.
-        rows: All of one number and size of frames.
+        path: The PNG file.
+        title: First line.
+        subtitle: Second line.
+        rows: Clips with equal numbers and sizes of frames.
     """
     num_frames, side = rows[0].views.shape[1:3]
     scale, step, width = layout(num_frames, side)
@@ -56,14 +55,14 @@ def draw_sheet(path: pathlib.Path, title: str, subtitle: str, rows: Sequence[She
 
 
 def layout(num_frames: int, side: int) -> tuple[int, int, int]:
-    """How often frames of a side are enlarged, from one to the next, and the blocks' width."""
+    """Scale of frames of a side, distance between their left edges, and width of the sheet."""
     scale = max(1, math.ceil(MIN_TILE / side))
     step = side * scale + GAP
     return scale, step, max(MIN_WIDTH, num_frames * step - GAP)
 
 
 def save_sheet(path: pathlib.Path, blocks: Sequence[np.ndarray]) -> None:
-    """Writes blocks `(h, width, 3)` uint8, one below the other within margins, to a PNG file."""
+    """Writes blocks `(h, width, 3)` uint8 to a PNG file, from top to bottom within margins."""
     margins = ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
     sheet = np.pad(np.concatenate(blocks), margins, constant_values=WHITE)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,27 +75,27 @@ def blank(height: int, width: int) -> np.ndarray:
 
 
 def strip(view: np.ndarray, scale: int, width: int) -> np.ndarray:
-    """Frames `(T, R, R, 3)` side by side, and the gap below them."""
+    """A block with frames `(T, R, R, 3)` side by side and a gap below them."""
     side = view.shape[1] * scale
-    strip = blank(side + GAP, width)
+    block = blank(side + GAP, width)
     for place, frame in enumerate(view):
         left = place * (side + GAP)
-        strip[:side, left : left + side] = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-    return strip
+        block[:side, left : left + side] = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+    return block
 
 
 def line(text: str, size: int, width: int, color: str = INK, *, bold: bool = False) -> np.ndarray:
     """A block with a line of text, shortened to fit."""
     font = _font(size, bold)
     image = Image.fromarray(blank(round(1.6 * size), width))
-    # On its base line, so that no accent moves a text.
+    # Anchored at the baseline, so that an accent does not move the text.
     place, text = (0, round(1.15 * size)), _fitted(text, font, width)
     ImageDraw.Draw(image).text(place, text, color, font, anchor="ls")
     return np.asarray(image)
 
 
 def captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
-    """One below the middle of each frame."""
+    """A block with a caption below the middle of each frame."""
     font = _font(11)
     image = Image.fromarray(blank(16, width))
     for place, text in enumerate(texts):
@@ -108,15 +107,17 @@ def captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
 
 @functools.cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    # Matplotlib brings this one along: a sheet looks the same everywhere.
-    weight = "bold" if bold else "normal"
-    return ImageFont.truetype(findfont(f"DejaVu Sans:{weight}"), size)
+    # Matplotlib's own font, laid out by Pillow itself: a sheet looks the same on every machine,
+    # whether or not the system has Raqm and FriBiDi.
+    font = findfont(f"DejaVu Sans:{'bold' if bold else 'normal'}")
+    return ImageFont.truetype(font, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """On one line of a width: what can't be printed is replaced, a text too long loses its middle.
+    """One line of at most a width in pixels.
 
-    Both ends are kept, since a path's last part tells most.
+    Unprintable characters are replaced. A longer text keeps both ends, since the last part of a
+    path matters most.
     """
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     shown, kept = text, len(text)

@@ -1,4 +1,4 @@
-"""Draws why clips are taken for their labels: frames under heat, each frame's vote, the gates."""
+"""Explanations as pictures: relevance over the frames, contributions of frames, gates."""
 
 import dataclasses
 import pathlib
@@ -28,23 +28,24 @@ from dstadapter_jax.visualization.contact_sheet import (
     save_sheet,
     strip,
 )
-from dstadapter_jax.visualization.heatmap import _blend, overlay_heatmap
+from dstadapter_jax.visualization.heatmap import blend, overlay_heatmap
 
-FOR, AGAINST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion: apart to every eye
+# Okabe and Ito's blue and vermilion, which color-blind people can distinguish.
+POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 DPI = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """A clip and why it is taken for its label.
+    """A clip and the attribution of its predicted label.
 
     Attributes:
-        label: What it is taken for, in large letters.
-        details: What else there is to say, in small ones.
-        frame_captions: `T` of them, written below the frames.
-        view: `(T, R, R, 3)` uint8, the view that was explained.
-        attribution: Of this view alone.
-        against: What the label was compared with.
+        label: Heading, with the predicted label.
+        details: Second line, in small letters.
+        frame_captions: `T` captions below the frames.
+        view: `(T, R, R, 3)` uint8, the explained view.
+        attribution: Attribution of this view.
+        baseline: What the label's logit is compared with.
     """
 
     label: str
@@ -52,15 +53,15 @@ class Explanation:
     frame_captions: Sequence[str]
     view: np.ndarray
     attribution: Attribution
-    against: str = "the mean of all labels"
+    baseline: str = "the mean of all labels"
 
 
 def draw_explanations(path: pathlib.Path, explanations: Sequence[Explanation]) -> None:
-    """Draws a PNG file, one clip below the other; its folder is made if need be.
+    """Draws a PNG file of clips from top to bottom and creates its folder.
 
     Args:
-        path: Of the file.
-        explanations: At least one, all of one number and size of frames.
+        path: The PNG file.
+        explanations: One or more, with equal numbers and sizes of frames.
     """
     blocks = []
     for explanation in explanations:
@@ -74,10 +75,10 @@ def explanation_blocks(explanation: Explanation) -> list[np.ndarray]:
     view, attribution = explanation.view, explanation.attribution
     scale, step, width = layout(*view.shape[:2])
     (contributions,), (patches,) = attribution.frame_contributions, attribution.patches
-    # Heat has no pixels of its own: smooth on the enlarged frames.
+    # Enlarged before coloring, so that the heat map is smooth.
     large = view.repeat(scale, axis=1).repeat(scale, axis=2)
     title = "Contribution of each frame to this label's logit over"
-    title += f" {explanation.against}: {contributions.sum():+.2f} in total"
+    title += f" {explanation.baseline}: {contributions.sum():+.2f} in total"
     return [
         line(explanation.label, 19, width, bold=True),
         line(explanation.details, 13, width, GRAY),
@@ -94,7 +95,7 @@ def explanation_blocks(explanation: Explanation) -> list[np.ndarray]:
 
 
 def _draw_contributions(contributions: np.ndarray, step: int, width: int) -> np.ndarray:
-    """A bar below the middle of each frame."""
+    """Draws a bar below the middle of each frame."""
     figure = _figure(width, 80)
     axes = figure.add_axes((0, 0.02, 1, 0.96))
     middles = np.arange(len(contributions)) * step + (step - GAP) / 2
@@ -102,7 +103,7 @@ def _draw_contributions(contributions: np.ndarray, step: int, width: int) -> np.
         middles,
         contributions,
         MIN_TILE / 2,
-        color=np.where(contributions < 0, AGAINST, FOR),
+        color=np.where(contributions < 0, NEGATIVE, POSITIVE),
     )
     axes.bar_label(
         bars, [f"{value:+.2f}" for value in contributions], padding=2, fontsize=8, color=INK
@@ -115,14 +116,14 @@ def _draw_contributions(contributions: np.ndarray, step: int, width: int) -> np.
 
 
 def _draw_panels(attribution: Attribution, width: int) -> np.ndarray:
-    """Draw the color scale, the gates and the temporal mixing side by side."""
+    """Draws the color scale, the gates and the temporal mixing side by side."""
     figure = _figure(width, 150)
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0, h_pad=0, wspace=0.1))
     scale, gates, temporal_mixing = figure.subplots(1, 3, width_ratios=(1, 2, 2))
     _draw_scale(scale, attribution)
     _draw_gates(gates, attribution)
     layers = np.arange(1, attribution.temporal_mixing.shape[1] + 1)
-    temporal_mixing.bar(layers, 100 * attribution.temporal_mixing[0], 0.5, color=FOR)
+    temporal_mixing.bar(layers, 100 * attribution.temporal_mixing[0], 0.5, color=POSITIVE)
     _label(temporal_mixing, "Share from the previous and next frame, %", "layer")
     return _pixels(figure)
 
@@ -130,16 +131,16 @@ def _draw_panels(attribution: Attribution, width: int) -> np.ndarray:
 def _draw_scale(axes: Axes, attribution: Attribution) -> None:
     ramp = np.linspace(0, 1, 256)[None]
     extent = (0, float(attribution.patches.max()) * attribution.patches.size, 0, 1)
-    axes.imshow(_blend(np.full_like(ramp, 128), ramp), extent=extent, aspect="auto")
+    axes.imshow(blend(np.full_like(ramp, 128), ramp), extent=extent, aspect="auto")
     _label(axes, "Relevance of a patch", "times the average patch's")
     axes.set(yticks=(), box_aspect=0.12, anchor="NW")
 
 
 def _draw_gates(axes: Axes, attribution: Attribution) -> None:
-    """Draw minimum, quartiles and maximum of each layer's gates."""
+    """Draws minimum, quartiles and maximum of each layer's gates."""
     for name, (gates,), color, offset in (
-        ("temporal", attribution.temporal_gates, FOR, -0.18),
-        ("spatial", attribution.spatial_gates, AGAINST, 0.18),
+        ("temporal", attribution.temporal_gates, POSITIVE, -0.18),
+        ("spatial", attribution.spatial_gates, NEGATIVE, 0.18),
     ):
         axes.boxplot(
             list(gates),
@@ -169,7 +170,7 @@ def _label(axes: Axes, title: str, xlabel: str) -> None:
 
 
 def _figure(width: int, height: int) -> Figure:
-    """Figure of a size in pixels; Matplotlib rounds down from inches."""
+    """A figure of a size in pixels; half a pixel more, since Matplotlib rounds down."""
     return Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
 
 
@@ -182,13 +183,13 @@ def _pixels(figure: Figure) -> np.ndarray:
 def explain_best(
     recognizer: Recognizer, name: str, clip: Clip, predictions: list[dict[str, Any]]
 ) -> Explanation:
-    """Explain the best label of a clip on its center crop."""
+    """Explains the best label of a clip on its center crop."""
     best, *others = predictions
     view = clip.views[-1]
     next_best = [f"{other['label']} {other['probability']:.1%}" for other in others[:2]]
     details = [name, "next: " + ", ".join(next_best)] if others else [name]
     if len(clip.views) > 1:
-        details.append(f"shown is the middle one of {clip.counts.sum()} crops")
+        details.append(f"shown: the middle one of {clip.counts.sum()} crops")
     return Explanation(
         label=f"{best['label']}  {best['probability']:.1%}",
         details="  ·  ".join(details),

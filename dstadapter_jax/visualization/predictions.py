@@ -18,7 +18,7 @@ from dstadapter_jax.visualization.explanation_sheet import (
 
 logger = logging.getLogger(__name__)
 
-MAX_EXPLAINED = 20  # clips in a picture; viewers open no higher ones
+MAX_EXPLAINED = 20  # clips in a picture; viewers refuse higher pictures
 
 
 def predict_videos(
@@ -27,7 +27,7 @@ def predict_videos(
     output: Callable[[dict[str, Any]], None],
     picture: pathlib.Path | None = None,
 ) -> int:
-    """Output the most probable labels of each video by each recognizer.
+    """Outputs the most probable labels of each video by each recognizer.
 
     Args:
         recognizers: Recognizers by name; `""` for a single one.

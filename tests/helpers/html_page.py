@@ -1,4 +1,4 @@
-"""Reads a page of ours, as strictly as browsers don't."""
+"""Reads a page of this project more strictly than browsers do."""
 
 import pathlib
 from collections.abc import Collection
@@ -10,7 +10,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Page(HTMLParser):
-    """Elements in order, with their attributes, and the texts; they must be nested rightly."""
+    """Elements in order with their attributes, and texts; wrong nesting fails."""
 
     def __init__(self, path: pathlib.Path):
         super().__init__()
@@ -43,7 +43,7 @@ class Page(HTMLParser):
         return [attributes for found, attributes in self.tags if found == tag]
 
     def check(self, own_files: Collection[str] = ()) -> None:
-        """Nothing runs and nothing is fetched; links lead somewhere; pictures are described."""
+        """Fails if anything runs or is fetched, a link leads nowhere, or a picture lacks a text."""
         assert not {name for name, _ in self.tags} & RUNS_OR_FETCHES
         assert [of["content"] for of in self.all("meta") if "http-equiv" in of] == [POLICY]
         assert "url(" not in self.style
@@ -59,6 +59,6 @@ class Page(HTMLParser):
             assert href is own_files or href.removeprefix("#") in ids or href in own_files
         assert all(image["alt"] for image in self.all("img"))
         assert len(self.all("h1")) == 1
-        # Each drawing tells first what it shows.
+        # Each drawing begins with a title.
         names = [name for name, _ in self.tags]
         assert all(names[i + 1] == "title" for i, name in enumerate(names) if name == "svg")

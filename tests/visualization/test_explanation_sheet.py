@@ -23,7 +23,7 @@ from tests.visualization.test_contact_sheet import SCALE, pixels_of, strip_rows
 
 
 def made_up(layers=2, **changes):
-    """An attribution of three frames that no model gave."""
+    """An invented attribution of three frames."""
     rng = np.random.default_rng(0)
     patches = rng.random((1, 3, 2, 2)).astype(np.float32)
     attribution = {
@@ -37,9 +37,7 @@ def made_up(layers=2, **changes):
     return Attribution(**attribution | changes)
 
 
-def test_the_command_draws_what_the_network_saw_of_each_video(
-    run_dir, recordings, tmp_path, capsys
-):
+def test_predict_with_explain_draws_the_view_of_each_video(run_dir, recordings, tmp_path, capsys):
     videos = [str(recordings / name) for name in ("s0_l0_t0.mp4", "s1_l2_t1.mp4")]
     broken, picture = tmp_path / "broken.mp4", tmp_path / "new" / "why.png"
     broken.write_bytes(b"no video")
@@ -55,7 +53,7 @@ def test_the_command_draws_what_the_network_saw_of_each_video(
     tops = []
     for video in videos:
         clip = read_clip(recognizer, video)
-        # Of these 64x48 videos three crops are scored; the middle one is drawn, then its heat.
+        # Three crops of these 64x48 videos are scored; the middle one is drawn, then its heat map.
         explanation = explain_best(recognizer, video, clip, rank_labels(recognizer, clip))
         (top,) = strip_rows(sheet, clip.views[-1])
         large = clip.views[-1].repeat(SCALE, axis=1).repeat(SCALE, axis=2)
@@ -67,7 +65,7 @@ def test_the_command_draws_what_the_network_saw_of_each_video(
     assert tops == sorted(tops)
 
 
-def test_explains_the_best_label_in_the_middle_crop_of_the_very_frames(run_dir, recordings):
+def test_explain_best_explains_the_middle_crop_of_the_predicted_frames(run_dir, recordings):
     recognizer, video = Recognizer.load(run_dir), str(recordings / "s0_l1_t0.mp4")
     clip = read_clip(recognizer, video)
     predictions = rank_labels(recognizer, clip)
@@ -91,7 +89,7 @@ def test_explains_the_best_label_in_the_middle_crop_of_the_very_frames(run_dir, 
     assert explanation.attribution.frame_contributions.sum() == pytest.approx(margin, abs=1e-5)
 
 
-def test_heat_is_where_the_relevance_is():
+def test_overlay_heatmap_colors_the_relevant_patches():
     view = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
     patches = np.zeros((4, 4, 4), np.float32)
     patches[2, 1, 3] = 0.5
@@ -109,7 +107,7 @@ def test_heat_is_where_the_relevance_is():
     assert np.corrcoef(gray.ravel(), warm[1, ..., 0].ravel())[0, 1] > 0.99
 
 
-def test_labels_of_any_script_and_votes_of_any_sign_are_drawn(tmp_path):
+def test_draw_explanations_takes_any_text_and_contributions(tmp_path):
     texts = ["手語 नमस्ते سلام", "a$^$_{", "\udcff\n", "W" * 1000]
     attributions = [
         made_up(),
@@ -120,7 +118,7 @@ def test_labels_of_any_script_and_votes_of_any_sign_are_drawn(tmp_path):
     view = np.zeros((3, 8, 8, 3), np.uint8)
     path = tmp_path / "why.png"
     explanations = [
-        Explanation(text, text, [text] * 3, view, attribution, against=text)
+        Explanation(text, text, [text] * 3, view, attribution, baseline=text)
         for text, attribution in zip(texts, attributions, strict=True)
     ]
     draw_explanations(path, explanations)
@@ -138,14 +136,14 @@ def test_labels_of_any_script_and_votes_of_any_sign_are_drawn(tmp_path):
         (["--explain", "why.png"], "VIDEO"),
     ],
 )
-def test_wrong_use_exits_with_2(tmp_path, arguments, message, capsys):
+def test_predict_with_wrong_explain_arguments_exits_with_2(tmp_path, arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
         predict.main(["--workdir", str(tmp_path), *arguments])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_nothing_is_drawn_of_videos_that_cannot_be_read(run_dir, tmp_path, capsys):
+def test_predict_with_explain_of_unreadable_videos_draws_nothing(run_dir, tmp_path, capsys):
     empty = tmp_path / "empty.mp4"
     empty.touch()
     picture = tmp_path / "why.png"

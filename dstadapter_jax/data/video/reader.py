@@ -31,6 +31,7 @@ from dstadapter_jax.data.video.container import (
     open_file,
 )
 from dstadapter_jax.data.video.pixels import Orientation, orientation_of, to_rgb, upright
+from dstadapter_jax.errors import ConfigError
 
 DECODERS = ("pyav", "decord")
 DEFAULT_FPS = 25.0  # where a file doesn't tell
@@ -207,9 +208,10 @@ def _read_decord(source: VideoSource, indices: list[int], name: str | None) -> n
 
 
 def check_decoder(decoder: str) -> None:
-    """Raises ValueError if `decoder` is unknown or not installed."""
+    """Raises ConfigError if `decoder` is unknown, ValueError if it is not installed."""
     if decoder not in DECODERS:
-        raise ValueError(f"config.data.decoder: expected one of {DECODERS}, found {decoder!r}.")
+        expected = f"one of {', '.join(DECODERS)}"
+        raise ConfigError("config.data.decoder", expected=expected, found=repr(decoder))
     if decoder == "decord":
         _import_decord()
 
