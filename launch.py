@@ -12,11 +12,10 @@ Kubernetes and TPU pods connect the processes by themselves; elsewhere pass to e
 """
 
 import json
-import signal
 import sys
 
 from dstadapter_jax.cli.main import run_cli
-from dstadapter_jax.parallel.signals import STOP_SIGNALS, exit_without_saving
+from dstadapter_jax.parallel.signals import exit_without_saving_on_signals
 
 
 def main(argv: list[str]) -> int:
@@ -50,6 +49,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    for signum in STOP_SIGNALS:
-        signal.signal(signum, exit_without_saving)
+    exit_without_saving_on_signals()
     sys.exit(run_cli(main))

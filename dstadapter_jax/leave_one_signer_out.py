@@ -17,6 +17,7 @@ import json
 import sys
 
 from dstadapter_jax.cli.main import run_cli
+from dstadapter_jax.parallel.signals import exit_without_saving_on_signals
 
 
 def main(argv: list[str]) -> int:
@@ -44,4 +45,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    exit_without_saving_on_signals()
     sys.exit(run_cli(main))

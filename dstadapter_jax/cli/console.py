@@ -4,6 +4,7 @@ import importlib
 import sys
 
 from dstadapter_jax.cli.main import run_cli
+from dstadapter_jax.parallel.signals import exit_without_saving_on_signals
 
 COMMANDS = {
     "build": ("tfds_builders.__main__", "build a dataset, or check it: build check DATASET …"),
@@ -18,6 +19,7 @@ COMMANDS = {
     "benchmark": ("dstadapter_jax.benchmark.__main__", "measure speed and memory"),
     "demo": ("dstadapter_jax.demo.__main__", "run everything on a rendered vocabulary"),
 }
+TRAINING = ("train", "leave_one_signer_out", "demo")
 
 
 def main() -> int:
@@ -30,4 +32,10 @@ def main() -> int:
         print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     del sys.argv[1]
+    if name in TRAINING:
+        exit_without_saving_on_signals()
     return run_cli(lambda argv: importlib.import_module(COMMANDS[name][0]).main(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

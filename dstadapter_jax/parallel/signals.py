@@ -85,8 +85,14 @@ def _set_default_action(signum: int) -> None:
     ctypes.CDLL(None).signal(signum, None)  # SIG_DFL is 0
 
 
-def exit_without_saving(signum: int, _: FrameType | None) -> None:
-    """Signal handler for the time before and after training; statuses as in `Interrupted`."""
+def exit_without_saving_on_signals() -> None:
+    """Handle signals before and after training; for processes that train, at their very start."""
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, _exit_without_saving)
+
+
+def _exit_without_saving(signum: int, _: FrameType | None) -> None:
+    """End the process with a status as in `Interrupted`."""
     os.write(2, b"stopped with nothing to save; the same command starts again\n")
     os._exit(0 if signum == signal.SIGTERM else 130)
 

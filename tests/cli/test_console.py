@@ -4,26 +4,23 @@ import sys
 import pytest
 
 from dstadapter_jax.cli import console
+from tests.helpers.processes import run_python
 
-
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    call = "import sys; from dstadapter_jax.cli.console import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-c", call, *arguments], capture_output=True, text=True, check=False
-    )
+MODULE = ("-m", "dstadapter_jax.cli.console")
 
 
 def test_main_without_command_lists_all_and_exits_with_2():
-    result = run()
+    result = run_python(*MODULE)
     assert result.returncode == 2
     assert result.stdout == ""
     assert all(name in result.stderr for name in console.COMMANDS)
-    assert run("--help").returncode == 0
+    assert run_python(*MODULE, "--help").returncode == 0
 
 
 @pytest.mark.parametrize("name", console.COMMANDS)
 def test_main_with_command_shows_its_help(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dstadapter", name, "--help"])
+    monkeypatch.setattr(console, "TRAINING", ())  # leave the signals of the tests' process alone
     monkeypatch.setattr(console, "run_cli", lambda command: command(sys.argv[1:]))
     try:
         status = console.main()

@@ -25,17 +25,18 @@ from dstadapter_jax.cli.main import run_cli
 def main(_): raise PermissionError(13, "Permission denied", "run/tensorboard/events")
 raise SystemExit(run_cli(main))
 """
-# Runs a command that receives SIGINT when it first imports JAX.
+# Runs a command that receives a signal when it first imports JAX.
 INTERRUPTED_IMPORT = """
 import runpy, signal, sys
 class Interrupt:
     def find_spec(self, name, *_):
         if name == "jax":
             sys.meta_path.remove(self)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.Signals[signum])
 sys.meta_path.insert(0, Interrupt())
-sys.argv = [sys.argv[1], "--workdir", "run", "--config", "configs/demo.py"]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+_, module, signum, *command = sys.argv
+sys.argv = [module, *command, "--workdir", "run", "--config", "configs/demo.py"]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 
 
@@ -84,7 +85,23 @@ def test_run_cli_without_permission_names_the_file():
 
 @pytest.mark.parametrize("module", ["launch", *(f"dstadapter_jax.{name}" for name in COMMANDS)])
 def test_command_interrupted_while_importing_exits_without_a_stack_trace(module):
-    result = run_python("-c", INTERRUPTED_IMPORT, module)
+    result = run_python("-c", INTERRUPTED_IMPORT, module, "SIGINT")
     assert result.returncode == 130
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("launch",),
+        ("dstadapter_jax.leave_one_signer_out",),
+        ("dstadapter_jax.cli.console", "train"),
+    ],
+)
+def test_training_command_terminated_while_importing_exits_with_one_line(command):
+    module, *arguments = command
+    result = run_python("-c", INTERRUPTED_IMPORT, module, "SIGTERM", *arguments)
+    assert result.returncode == 0
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
