@@ -54,6 +54,7 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
     config.gradient_accumulation_steps = 1
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3  # peak; cosine decay to 0, stepped once an epoch
+    config.optimizer.base_batch_size = batch_size  # clips per update that this rate is meant for
     config.optimizer.weight_decay = 0.01  # embeddings and LayerNorms have none
 
     config.validate_every_epochs = 5

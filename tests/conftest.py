@@ -86,6 +86,7 @@ def tiny_config(data_dir: pathlib.Path) -> ConfigDict:
     config.pretrained = ""
     config.pretrained_revision = ""
     config.num_epochs, config.batch_size, config.log_every_steps = 4, 4, 2
+    config.optimizer.base_batch_size = 4
     config.validate_every_epochs, config.validate_last_epochs = 2, 1
     config.data.name, config.data.dir = "recordings/frames", str(data_dir)
     config.data.num_threads = 2

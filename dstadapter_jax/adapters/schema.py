@@ -5,17 +5,22 @@ between fields by `check_adapter` and `check_spotting`.
 """
 
 import dataclasses
-import json
 import pathlib
-import re
 import typing
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from dstadapter_jax.adapters.validation import (
+    MAX_TEXT,
+    check,
+    construct,
+    load_json,
+    parse,
+    validate,
+)
 from dstadapter_jax.data.preprocess import PreprocessConfig
-from dstadapter_jax.errors import UserError, format_version_error
 from dstadapter_jax.models.config import ModelConfig
 
 ADAPTER_VERSION = 3  # increased when a field changes its meaning; 1 and 2 precede 0.1.0
@@ -28,7 +33,6 @@ MODEL_LIMITS = {
 }
 # Attention weights per layer, 1 GB of them; ViT-L/14 at 336 pixels has 43 million.
 MAX_ATTENTION = 2**28
-MAX_TEXT = 200  # characters of a short text, and of a value shown in a message
 
 # Text that people will read: without line breaks and control characters of terminals.
 Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")]
@@ -134,10 +138,6 @@ class AdapterDocument(Document):
     checksum: str
 
 
-class SchemaError(UserError):
-    """A document that violates its schema; `where` is the field."""
-
-
 def portable(source: str) -> str:
     """Source of a backbone without the folder, which has no meaning on other machines."""
     return source if source.startswith("hf:") else pathlib.PurePath(source).name
@@ -153,26 +153,26 @@ def parse_adapter(text: str) -> dict[str, Any]:
         SchemaError: It is not JSON, of another version, or a field is missing, unknown, of a wrong
             type, out of bounds or inconsistent with others.
     """
-    document = _parse(text, ADAPTER_VERSION)
-    parsed = _validate(document, AdapterDocument)
-    model = _construct(ModelConfig, document["config"]["model"])
-    _construct(PreprocessConfig, document["config"]["preprocess"])
+    document = parse(text, ADAPTER_VERSION)
+    parsed = validate(document, AdapterDocument)
+    model = construct(ModelConfig, document["config"]["model"])
+    construct(PreprocessConfig, document["config"]["preprocess"])
     attention = model.num_frames * model.heads * (1 + model.grid**2) ** 2
     source = parsed.backbone.source
-    _check(
+    check(
         attention <= MAX_ATTENTION,
         "config.model",
         f"at most {MAX_ATTENTION} attention weights per layer, num_frames x heads x (1+patches)^2",
         attention,
     )
-    _check(
+    check(
         len(parsed.label_names) == model.num_classes,
         "label_names",
         f"{model.num_classes} names, as config.model.num_classes",
         len(parsed.label_names),
     )
     expected = "hf:OWNER/REPO/FILE or a file name without a folder"
-    _check(source == portable(source), "backbone.source", expected, source)
+    check(source == portable(source), "backbone.source", expected, source)
     if parsed.spotting is not None:
         check_spotting(parsed.spotting, model.width)
     return document
@@ -180,14 +180,14 @@ def parse_adapter(text: str) -> dict[str, Any]:
 
 def parse_spotting(content: Any, width: int) -> SpottingSettings:
     """Validate spotting settings for a network with `width` features; raises SchemaError."""
-    settings = _validate(content, SpottingSettings)
+    settings = validate(content, SpottingSettings)
     check_spotting(settings, width)
     return settings
 
 
 def parse_spotting_file(text: str, width: int) -> SpottingFile:
     """Parse and validate `spotting.json` of a network with `width` features; raises SchemaError."""
-    parsed = _validate(_load_json(text), SpottingFile)
+    parsed = validate(load_json(text), SpottingFile)
     check_spotting(parsed.settings, width)
     return parsed
 
@@ -196,74 +196,5 @@ def check_spotting(settings: SpottingSettings, width: int) -> None:
     """Raise SchemaError if spotting settings do not fit a network with `width` features."""
     lengths, weights = settings.window_seconds, settings.weights
     ascending = list(lengths) == sorted(set(lengths))
-    _check(ascending, "spotting.window_seconds", "ascending numbers", lengths)
-    _check(len(weights) == width, "spotting.weights", f"{width} numbers", len(weights))
-
-
-def _load_json(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(
-            "metadata", expected="a JSON document", found=f"none ({error})"
-        ) from error
-
-
-def _parse(text: str, version: int) -> dict[str, Any]:
-    document = _load_json(text)
-    found = document.get("format_version") if isinstance(document, dict) else None
-    if found != version:
-        known = found if found is None or isinstance(found, int) else _shorten(found)
-        raise format_version_error(SchemaError, "format_version", version, known)
-    return document
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
-def _validate(content: Any, kind: type) -> Any:
-    try:
-        return msgspec.convert(content, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
-        message, _, path = str(error).partition(" - at `$.")
-        path = path.rstrip("`")
-        where = path or "metadata"
-        expected, _, found = message.partition(", got ")
-        if not expected.startswith("Expected "):  # an unknown or missing field, or an enum's value
-            raise SchemaError(where, problem=_shorten_text(message)) from error
-        expected = expected.removeprefix("Expected ")
-        found = found or _shorten(_value_at(content, path))
-        raise SchemaError(where, expected=expected, found=found) from error
-
-
-def _value_at(content: Any, path: str) -> Any:
-    """Value at a path of msgspec, where `[...]` stands for any element; that ends the search."""
-    for name in re.findall(r"[^.\[\]]+|\[\.\.\.\]", path):
-        if name == "[...]":
-            break
-        content = content[int(name)] if isinstance(content, list | tuple) else content[name]
-    return content
-
-
-def _construct(kind: type, fields: dict[str, Any]) -> Any:
-    """Run a dataclass's own checks; their errors name a field of the config."""
-    try:
-        return kind(**fields)
-    except UserError as error:
-        raise SchemaError(
-            f"config.{error.where}", expected=error.expected, found=_shorten_text(error.found)
-        ) from error
-
-
-def _check(valid: bool, where: str, expected: str, found: Any) -> None:
-    if not valid:
-        raise SchemaError(where, expected=expected, found=_shorten(found))
-
-
-def _shorten(found: Any) -> str:
-    return _shorten_text(repr(found))
-
-
-def _shorten_text(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} …"
+    check(ascending, "spotting.window_seconds", "ascending numbers", lengths)
+    check(len(weights) == width, "spotting.weights", f"{width} numbers", len(weights))

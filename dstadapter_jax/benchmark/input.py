@@ -23,8 +23,9 @@ import numpy as np
 from dstadapter_jax.benchmark.clips import KINDS, ClipKind, write_clip
 from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import example_views, train_clips
+from dstadapter_jax.data.loader import train_clips
 from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.data.records import example_views
 from tfds_builders import __main__ as tfds_builders
 from tfds_builders.clip_examples import STORAGES, Clip, encode_clip
 from tfds_builders.listing import SPLITS

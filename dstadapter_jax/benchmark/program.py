@@ -12,9 +12,10 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from dstadapter_jax.benchmark.collectives import collective_bytes
-from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.data.normalization import normalize
 from dstadapter_jax.inference.recognizer import make_predict
-from dstadapter_jax.models.dstadapter import DSTAdapter, ModelConfig
+from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.flops import program_flops
 from dstadapter_jax.models.partition import partition
 from dstadapter_jax.parallel.mesh import (

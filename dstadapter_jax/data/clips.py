@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dstadapter_jax.data.preprocess import PreprocessConfig, choose_frames, preprocess
+from dstadapter_jax.data.records import decode_in_time
 from dstadapter_jax.data.video.reader import ClipError, VideoInfo, check_decodes, probe, read_frames
 
 
@@ -60,15 +61,19 @@ def read_clip_file(
         limits: Limits, by default `ClipLimits()`.
 
     Raises:
-        ClipError: The file can't be read, lacks frames, or exceeds a limit.
+        ClipError: The file can't be read, lacks frames, exceeds a limit, or hangs the decoder.
     """
-    info = probe(video)
-    (limits or ClipLimits()).check(video, info)
-    check_decodes(video, info)
-    views, counts = preprocess(
-        info.num_frames,
-        lambda indices: read_frames(video, indices.tolist(), decoder=decoder),
-        cfg,
-        "test",
-    )
-    return Clip(views, counts, choose_frames(info.num_frames, cfg, "test"))
+
+    def read() -> Clip:
+        info = probe(video)
+        (limits or ClipLimits()).check(video, info)
+        check_decodes(video, info)
+        views, counts = preprocess(
+            info.num_frames,
+            lambda indices: read_frames(video, indices.tolist(), decoder=decoder),
+            cfg,
+            "test",
+        )
+        return Clip(views, counts, choose_frames(info.num_frames, cfg, "test"))
+
+    return decode_in_time(video, read)

@@ -4,80 +4,16 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import grain
 import jax
 import numpy as np
 
 from dstadapter_jax.data.clip_dataset import ClipDataset, Example
-from dstadapter_jax.data.preprocess import PreprocessConfig, preprocess
-from dstadapter_jax.data.video.reader import ClipError, read_frames
+from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.data.records import clip_metadata, decode_text, example_views
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.parallel.hosts import any_process
-
-
-class FrameReader:
-    """Reader of the frames of one record of either storage, a callback for `preprocess`.
-
-    Attributes:
-        indices: Numbers of the frames that were read last.
-    """
-
-    def __init__(self, example: Example, decoder: str):
-        self._example, self._decoder = example, decoder
-        self.indices = np.zeros(0, np.int64)
-
-    def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Read frames by number, `(len(indices), H, W, 3)` uint8 RGB."""
-        self.indices, example = indices, self._example
-        if "frames" in example:
-            return np.stack([_decode_jpeg(example, int(index)) for index in indices])
-        first = int(example.get("first_frame", 0))  # the file may show more than the sign
-        indices, name = first + indices, decode_text(example["id"])
-        return read_frames(example["video"], indices.tolist(), decoder=self._decoder, name=name)
-
-
-def example_views(
-    example: Example,
-    cfg: PreprocessConfig,
-    decoder: str,
-    mode: str,
-    rng: np.random.Generator | None,
-    views: Views = REFERENCE_VIEWS,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Decode and preprocess one record of either storage.
-
-    Returns:
-        Views and counts from `preprocess`, and the numbers of the frames.
-    """
-    read = FrameReader(example, decoder)
-    num_frames = int(example["num_frames"])
-    pixels, counts = preprocess(num_frames, read, cfg, mode, rng, views=views)
-    return pixels, counts, read.indices
-
-
-def clip_metadata(example: Example, indices: np.ndarray) -> dict[str, Any]:
-    """Id, signer and label of a record, and the numbers of the frames that were read."""
-    return {
-        "id": decode_text(example["id"]),
-        "signer": decode_text(example["signer"]),
-        "label": np.int32(example["label"]),
-        "indices": indices,
-    }
-
-
-def _decode_jpeg(example: Example, index: int) -> np.ndarray:
-    encoded = np.frombuffer(example["frames"][index], np.uint8)
-    frame = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
-    if frame is None:
-        raise ClipError(decode_text(example["id"]), f"stored frame {index} is not a JPEG image")
-    return frame
-
-
-def decode_text(value: bytes | str) -> str:
-    """Decode a text feature of an example."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def train_clips(
@@ -156,33 +92,21 @@ class TrainBatches:
 
 
 def train_batches(
-    dataset: ClipDataset,
-    cfg: PreprocessConfig,
+    clips: grain.MapDataset,
     *,
     batch_size: int,
-    num_epochs: int,
-    seed: int,
-    decoder: str,
     num_threads: int,
     rows: Sequence[int] | None = None,
 ) -> TrainBatches:
-    """Batches of `train_clips`, without the last partial batch of each epoch.
+    """Batches of `train_clips` with the same batch size.
 
     They are the same for any number of threads and hosts, and `set_state` resumes exactly at
     `get_state`. A host decodes only the given rows of each batch.
 
     Returns:
-        Iterator over `num_epochs` epochs of `{"clip": (B, T, R, R, 3) uint8, "label": (B,) int32}`,
-        with B the number of rows, by default `batch_size`.
+        Iterator over `{"clip": (B, T, R, R, 3) uint8, "label": (B,) int32}`, with B the number of
+        rows, by default `batch_size`.
     """
-    clips = train_clips(
-        dataset,
-        cfg,
-        batch_size=batch_size,
-        num_epochs=num_epochs,
-        seed=seed,
-        decoder=decoder,
-    )
     own = np.arange(batch_size) if rows is None else np.asarray(rows)
 
     def own_clip(index: int) -> dict[str, Any]:

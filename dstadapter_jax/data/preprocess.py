@@ -1,4 +1,4 @@
-"""From decoded frames to the model's input: sample, resize, augment, crop, flip, normalize.
+"""From decoded frames to the model's views, uint8: sample, resize, augment, crop, flip.
 
 `preprocess` is the only way, for training, evaluation and prediction. NumPy in, NumPy out; every
 random choice is made once per clip, from the given generator. The steps are MMAction2's
@@ -14,20 +14,17 @@ import cv2
 import numpy as np
 
 from dstadapter_jax.data import randaugment
+from dstadapter_jax.data.spatial import (
+    margin,
+    random_crop,
+    resize,
+    resize_short_side,
+    three_crops,
+)
 from dstadapter_jax.data.views import REFERENCE_VIEWS, Views
 from dstadapter_jax.errors import ConfigError
 
-# Clips are loaded by many threads at once: a pool of OpenCV's own below each of them would only
-# make them wait for one another. It holds for the whole process, so here alone.
-cv2.setNumThreads(0)
-
-# CLIP's, rounded as the reference has them; RGB, 0-255 scale.
-IMAGE_MEAN = np.array([122.769, 116.74, 104.04], np.float32)
-IMAGE_STD = np.array([68.493, 66.63, 70.321], np.float32)
-
 MODES = ("train", "validation", "test")
-ASPECT_RATIOS = (3 / 4, 4 / 3)
-CROP_ATTEMPTS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,11 +185,11 @@ def make_views(
     if mode == "train":
         return _augment(frames, cfg, _require(rng))[np.newaxis], np.ones(1, np.int64)
     if mode == "validation":
-        frames = _resize_short_side(frames, _margin(size))
+        frames = resize_short_side(frames, margin(size))
         corners = [((frames.shape[1] - size) // 2, (frames.shape[2] - size) // 2)]
     else:
-        frames = _resize_short_side(frames, size)
-        corners = _three_crops(frames.shape[1:3], size)[-crops:]  # the middle one is the last
+        frames = resize_short_side(frames, size)
+        corners = three_crops(frames.shape[1:3], size)[-crops:]  # the middle one is the last
     distinct = list(dict.fromkeys(corners))
     views = np.stack([frames[:, top : top + size, left : left + size] for top, left in distinct])
     return views, np.array([corners.count(corner) for corner in distinct], np.int64)
@@ -202,23 +199,6 @@ def center_view(frame: np.ndarray, cfg: PreprocessConfig) -> np.ndarray:
     """A frame `(H, W, 3)` uint8 RGB as the middle test crop shows it, `(R, R, 3)`; again, as is."""
     views, _ = make_views(frame[np.newaxis], cfg, "test", crops=1)
     return views[0, 0]
-
-
-def normalize(clips: Any) -> Any:
-    """Normalizes RGB values of 0-255 by CLIP's mean and standard deviation.
-
-    Args:
-        clips: `(..., 3)` NumPy or JAX array, uint8 or floating point; may be traced by `jax.jit`.
-
-    Returns:
-        The same kind of array, float32.
-
-    Raises:
-        ValueError: the last axis isn't RGB.
-    """
-    if clips.ndim == 0 or clips.shape[-1] != 3:
-        raise ValueError(f"expected clips of shape (..., 3), RGB last, found {clips.shape}")
-    return (clips.astype(np.float32) - IMAGE_MEAN) / IMAGE_STD
 
 
 def _check_mode(mode: str) -> None:
@@ -243,71 +223,17 @@ def _check_frames(frames: np.ndarray) -> None:
         )
 
 
-def _margin(resolution: int) -> int:
-    """The short side to crop `resolution` out of: the reference's 256 for 224, in proportion."""
-    return round(resolution * 256 / 224)
-
-
-def _resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.stack(
-        [cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR) for frame in frames]
-    )
-
-
-def _resize_short_side(frames: np.ndarray, short_side: int) -> np.ndarray:
-    # Sides as `mmcv.rescale_size` rounds them.
-    height, width = frames.shape[1:3]
-    scale = short_side / min(height, width)
-    new_height, new_width = int(height * scale + 0.5), int(width * scale + 0.5)
-    unchanged = (new_height, new_width) == (height, width)
-    return frames if unchanged else _resize(frames, new_height, new_width)
-
-
 def _augment(frames: np.ndarray, cfg: PreprocessConfig, rng: np.random.Generator) -> np.ndarray:
-    frames = _resize_short_side(frames, _margin(cfg.resolution))
+    frames = resize_short_side(frames, margin(cfg.resolution))
     frames = randaugment.rand_augment(
         frames, cfg.randaugment_layers, cfg.randaugment_magnitude, rng
     )
-    top, left, height, width = _random_crop(frames.shape[1:3], cfg.crop_area, rng)
+    top, left, height, width = random_crop(frames.shape[1:3], cfg.crop_area, rng)
     crops = frames[:, top : top + height, left : left + width]
-    view = _resize(crops, cfg.resolution, cfg.resolution)
+    view = resize(crops, cfg.resolution, cfg.resolution)
     if rng.random() < cfg.flip_probability:
         return np.stack([cv2.flip(frame, 1) for frame in view])  # several times NumPy's speed
     return view
-
-
-def _random_crop(
-    shape: tuple[int, ...], area: tuple[float, float], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
-    """Draws a box `(top, left, height, width)` as MMAction2's `RandomResizedCrop` does.
-
-    Ten candidates, area uniform and aspect ratio (width : height) log-uniform; the first that fits
-    is placed uniformly, and if none fits, the largest centerd square is taken.
-    """
-    height, width = shape
-    narrowest, widest = np.log(ASPECT_RATIOS)
-    aspects = np.exp(rng.uniform(narrowest, widest, CROP_ATTEMPTS))
-    areas = rng.uniform(*area, CROP_ATTEMPTS) * (height * width)
-    crop_heights = np.round(np.sqrt(areas / aspects)).astype(int)
-    crop_widths = np.round(np.sqrt(areas * aspects)).astype(int)
-    for crop_height, crop_width in zip(crop_heights, crop_widths, strict=True):
-        # Nothing is left of a small share of a frame of a few pixels: no fit either.
-        if 0 < crop_height <= height and 0 < crop_width <= width:
-            left = rng.integers(width - crop_width, endpoint=True)
-            top = rng.integers(height - crop_height, endpoint=True)
-            return int(top), int(left), int(crop_height), int(crop_width)
-    side = min(height, width)
-    return (height - side) // 2, (width - side) // 2, side, side
-
-
-def _three_crops(shape: tuple[int, ...], size: int) -> list[tuple[int, int]]:
-    """The `(top, left)` corners of start, end and middle along the long side, in that order."""
-    height, width = shape
-    if height == size:
-        step = (width - size) // 2
-        return [(0, 0), (0, 2 * step), (0, step)]
-    step = (height - size) // 2
-    return [(0, 0), (2 * step, 0), (step, 0)]
 
 
 def preprocess_config(config: Mapping[str, Any]) -> PreprocessConfig:

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dstadapter_jax.data.clip_dataset import ClipDataset
-from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.data.records import example_views
 from dstadapter_jax.demo.signs import REVERSED
 from dstadapter_jax.evaluation.scores import Scores
 

@@ -19,7 +19,8 @@ from flax import nnx
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from dstadapter_jax.data.preprocess import PreprocessConfig, make_views, normalize
+from dstadapter_jax.data.normalization import normalize
+from dstadapter_jax.data.preprocess import PreprocessConfig, make_views
 from dstadapter_jax.demo.signer import Painter, Signer
 from dstadapter_jax.demo.signs import REST
 from dstadapter_jax.models.config import ModelConfig

@@ -157,6 +157,7 @@ def _training(metadata: dict[str, Any]) -> dict[str, Any]:
         "learning_rate": config["optimizer"]["learning_rate"],
         "weight_decay": config["optimizer"]["weight_decay"],
         "seed": config["seed"],
+        **metadata["compute"],
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from dstadapter_jax.adapters.schema import Count, Document, portable
-from dstadapter_jax.data.preprocess import IMAGE_MEAN, IMAGE_STD
+from dstadapter_jax.data.normalization import IMAGE_MEAN, IMAGE_STD
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.pretrained.backbone import BackboneRef

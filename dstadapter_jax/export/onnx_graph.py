@@ -12,7 +12,7 @@ import onnx
 from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 
-from dstadapter_jax.data.preprocess import IMAGE_MEAN, IMAGE_STD
+from dstadapter_jax.data.normalization import IMAGE_MEAN, IMAGE_STD
 from dstadapter_jax.export.manifest import INPUT, OUTPUT
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter

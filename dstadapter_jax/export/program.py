@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dstadapter_jax.cli.paths import expanded_path
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import example_views
+from dstadapter_jax.data.records import example_views
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.export.manifest import make_manifest
 from dstadapter_jax.files.atomic import atomic_paths

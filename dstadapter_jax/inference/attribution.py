@@ -16,9 +16,10 @@ from einops import rearrange
 from flax import nnx
 from jax.typing import ArrayLike
 
-from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.data.normalization import normalize
 from dstadapter_jax.errors import UserError
-from dstadapter_jax.models.dstadapter import Adapter, Block, DSTAdapter
+from dstadapter_jax.models.blocks import Adapter, Block
+from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.layers import Hook
 
 Intermediates = dict[tuple[str, str], Any]  # values a hook received, by module and name

@@ -13,7 +13,7 @@ from flax.traverse_util import unflatten_dict
 from jax.sharding import Mesh
 
 from dstadapter_jax.adapters.file import Adapter, AdapterError, read_adapter
-from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.data.normalization import normalize
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.models.config import ModelConfig

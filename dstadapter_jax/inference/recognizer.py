@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from dstadapter_jax.adapters.file import Adapter, read_adapter
 from dstadapter_jax.adapters.schema import SpottingSettings, parse_spotting
 from dstadapter_jax.checkpoints.manager import Checkpointer
-from dstadapter_jax.data.preprocess import PreprocessConfig, normalize, preprocess_config
+from dstadapter_jax.data.normalization import normalize
+from dstadapter_jax.data.preprocess import PreprocessConfig, preprocess_config
 from dstadapter_jax.data.video.reader import check_decoder
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.models.dstadapter import DSTAdapter
@@ -69,6 +70,7 @@ class Recognizer:
         step: Step of the checkpoint.
         backbone: Backbone of the run.
         spotting: Settings of sign spotting, if an adapter file has them.
+        compute: Devices of the training, their kind and device-hours; empty for adapter files.
     """
 
     probabilities: Probabilities
@@ -79,6 +81,7 @@ class Recognizer:
     step: int
     backbone: BackboneRef
     spotting: SpottingSettings | None = None
+    compute: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def load(cls, workdir: pathlib.Path, selector: str = "best", backbone: str = "") -> Self:
@@ -111,6 +114,7 @@ class Recognizer:
             config=config,
             step=step,
             backbone=trained_on,
+            compute=metadata["compute"],
         )
 
     @classmethod

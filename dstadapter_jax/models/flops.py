@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from dstadapter_jax.models.dstadapter import ModelConfig
+from dstadapter_jax.models.config import ModelConfig
 
 
 def needed_flops(cfg: ModelConfig, mode: str, tune: str) -> int:

@@ -11,16 +11,10 @@ from dstadapter_jax.models.dstadapter import DSTAdapter
 
 Role = Literal["frozen", "decay", "no_decay"]
 
-
 TUNES = ("adapter", "head", "full")
-
-
 ADAPTERS = ("t_adapter", "s_adapter")
-
-
+BLOCKS = ("blocks", "last_block")
 EMBEDDINGS = ("class_embedding", "positional_embedding", "temporal_embedding")
-
-
 NORMS = ("ln_pre", "ln_1", "ln_2", "ln_post")
 
 
@@ -68,3 +62,19 @@ def roles(params: dict, tune: str) -> dict:
 def count_parameters(params: dict) -> int:
     """Number of elements in a nested dict of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def describe_parameters(trainable: dict, frozen: dict) -> dict[str, Any]:
+    """Count parameters, and list the trained ones by group, for JSON.
+
+    Groups are the parts of a block, such as `t_adapter`, over all layers, and the other modules.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for path, leaf in jax.tree.leaves_with_path(trainable):
+        names = [key.key for key in path]
+        group = groups.setdefault(names[names[0] in BLOCKS], {"count": 0, "shapes": {}})
+        group["count"] += math.prod(leaf.shape)
+        group["shapes"]["/".join(names)] = list(leaf.shape)
+    trained = count_parameters(trainable)
+    total = trained + count_parameters(frozen)
+    return {"parameters": total, "trained": trained, "groups": groups}

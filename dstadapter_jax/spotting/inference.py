@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.data.normalization import normalize
 from dstadapter_jax.inference.recognizer import NonFiniteOutputError
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.spotting.classifier import Outputs

@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dstadapter_jax.data.clip_dataset import Example
-from dstadapter_jax.data.loader import FrameReader, decode_text
 from dstadapter_jax.data.preprocess import PreprocessConfig, center_view
+from dstadapter_jax.data.records import FrameReader, decode_text
 from dstadapter_jax.data.video.container import VIDEO_SUFFIXES
 from dstadapter_jax.data.video.reader import DEFAULT_FPS, iter_frames, probe_whole
 from dstadapter_jax.errors import UserError

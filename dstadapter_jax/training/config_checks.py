@@ -24,7 +24,7 @@ MAX_STEPS = 2**31 - 1  # steps are counted in 32 bits
 RESUME_IGNORED_FIELDS = (
     *("data.dir", "data.num_threads", "data.decoder", "mesh.data", "mesh.fsdp", "batch_size"),
     *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),
-    *("wandb_project", "allow_changed"),
+    *("wandb_project", "allow_changed", "optimizer.base_batch_size"),
 )
 DATASET = "dataset"  # in `config.allow_changed`: allows another build of the dataset
 
@@ -33,7 +33,7 @@ def check_fields(config: ConfigDict) -> None:
     """Raise ConfigError for an invalid value, before any file is opened."""
     for name in (
         *("num_epochs", "batch_size", "validate_every_epochs", "log_every_steps"),
-        *("gradient_accumulation_steps", "data.num_threads"),
+        *("gradient_accumulation_steps", "data.num_threads", "optimizer.base_batch_size"),
     ):
         value = functools.reduce(getattr, name.split("."), config)
         if value < 1:

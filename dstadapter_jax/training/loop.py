@@ -17,7 +17,7 @@ from dstadapter_jax.training.logging import RunLog
 from dstadapter_jax.training.plots import draw_curves
 from dstadapter_jax.training.resume import check_same_on_all_hosts, restore_latest
 from dstadapter_jax.training.trainer import Trainer
-from dstadapter_jax.training.workdir import lock_workdir, write_config
+from dstadapter_jax.training.workdir import lock_workdir, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, A
         stop = stack.enter_context(StopRequest(DelayedAllReduceMax()))
         checkpoints = stack.enter_context(Checkpointer(workdir))
         restore_latest(trainer, checkpoints)
-        write_config(workdir, config.to_dict())
+        write_json(workdir / "config.json", config.to_dict())
+        write_json(workdir / "trained_parameters.json", trainer.parameters)
         log = stack.enter_context(
             RunLog(workdir, config, trainer.step, validation_pending=trainer.validation_pending)
         )

@@ -1,12 +1,18 @@
 """AdamW over the trainable parameters, with a cosine learning rate stepped once an epoch."""
 
+import logging
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from dstadapter_jax.models.partition import roles
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH_RATIO = 2  # of a run's batch to the recipe's, beyond which the learning rate is stated
 
 
 def cosine_by_epoch(
@@ -19,6 +25,22 @@ def cosine_by_epoch(
         return base * (1 + jnp.cos(jnp.pi * epoch / num_epochs)) / 2
 
     return schedule
+
+
+def check_learning_rate(config: ConfigDict, batch_size: int) -> None:
+    """Log the linearly scaled learning rate of a batch that differs much from the recipe's.
+
+    Args:
+        config: `config.optimizer` of a run.
+        batch_size: Clips per update.
+    """
+    rate, base = config.learning_rate, config.base_batch_size
+    if not 1 / MAX_BATCH_RATIO < batch_size / base < MAX_BATCH_RATIO:
+        logger.warning(
+            "an update has %d clips, and the learning rate %g is meant for %d: linear scaling gives"
+            " --config.optimizer.learning_rate=%.4g",
+            *(batch_size, rate, base, rate * batch_size / base),
+        )
 
 
 def make_optimizer(

@@ -113,7 +113,7 @@ def _apply(
     return TrainState(state.step + 1, optax.apply_updates(state.trainable, updates), moments)
 
 
-def jit_train_step(train_step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
-    """Compile a training step for a mesh; the state passed to it is donated."""
+def jit_train_step(train_step: TrainStep, mesh: Mesh, state: TrainState) -> jax.stages.Wrapped:
+    """Prepare a training step for compilation on a mesh; the state passed to it is donated."""
     shardings = parameter_sharding(mesh, state), replicated(mesh)
     return jax.jit(traced_under(mesh, train_step), donate_argnums=0, out_shardings=shardings)

@@ -1,4 +1,4 @@
-"""Step time, split into data, compute and checkpointing, and peak memory."""
+"""Step time, split into data, compute and checkpointing, device-hours, and memory."""
 
 import contextlib
 import logging
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 
@@ -80,6 +81,43 @@ class StepTimer:
                 " idle, raise --config.data.num_threads.",
                 *(100 * fraction, os.cpu_count()),
             )
+
+
+class DeviceHours:
+    """Device-hours of a run over all its starts: the number of devices times the hours."""
+
+    def __init__(self) -> None:
+        self._before, self._started = 0.0, time.monotonic()
+
+    def resume(self, before: float) -> None:
+        """Add the device-hours until the checkpoint from which the run resumes."""
+        self._before = before
+
+    def summary(self) -> dict[str, Any]:
+        """Number and kind of the devices, and the device-hours so far, for JSON."""
+        count, hours = jax.device_count(), (time.monotonic() - self._started) / 3600
+        return {
+            "devices": count,
+            "device_kind": jax.devices()[0].device_kind,
+            "device_hours": round(self._before + count * hours, 6),
+        }
+
+
+def log_memory(program: jax.stages.Compiled) -> None:
+    """Log the memory that a compiled training step needs, before its first run."""
+    sizes = program.memory_analysis()
+    if sizes is None:  # some devices have no analysis
+        return
+    # Most outputs replace arguments; only the others need memory of their own.
+    outputs = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    held, temporary = sizes.argument_size_in_bytes + outputs, sizes.temp_size_in_bytes
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    logger.info(
+        "a training step needs %.3f GB per device: %.3f for weights, optimizer state and batch,"
+        " %.3f for activations and gradients%s",
+        *((held + temporary) / 1e9, held / 1e9, temporary / 1e9),
+        f"; a device has {limit / 1e9:.1f} GB" if limit else "",
+    )
 
 
 def _end_time(result: jax.Array) -> float:

@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 
 from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import train_batches
-from dstadapter_jax.data.preprocess import normalize, preprocess_config
+from dstadapter_jax.data.loader import train_batches, train_clips
+from dstadapter_jax.data.normalization import normalize
+from dstadapter_jax.data.preprocess import preprocess_config
 from dstadapter_jax.evaluation.results import MissingClips
 from dstadapter_jax.evaluation.scores import score_split
 from dstadapter_jax.inference.recognizer import Recognizer, make_predict
-from dstadapter_jax.models.partition import count_parameters, partition
+from dstadapter_jax.models.partition import describe_parameters, partition
 from dstadapter_jax.parallel.mesh import (
     addressable_rows,
     make_mesh,
@@ -31,14 +32,14 @@ from dstadapter_jax.parallel.mesh import (
 from dstadapter_jax.pretrained.initialization import build_model
 from dstadapter_jax.training.config_checks import check_dataset, check_fields, check_steps
 from dstadapter_jax.training.diagnostics import finite_losses
-from dstadapter_jax.training.optimizer import cosine_by_epoch, make_optimizer
+from dstadapter_jax.training.optimizer import check_learning_rate, cosine_by_epoch, make_optimizer
 from dstadapter_jax.training.step import (
     TrainState,
     jit_train_step,
     make_train_step,
     split_microbatches,
 )
-from dstadapter_jax.training.timing import StepTimer
+from dstadapter_jax.training.timing import DeviceHours, StepTimer, log_memory
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class Trainer:
         state: Step, trainable weights and optimizer state on the devices.
         losses: Losses since the last row of the metrics log.
         timer: Timing since then.
+        compute: Devices and device-hours of the run.
+        parameters: Counts of parameters and the trained ones by group, for JSON.
         validation_pending: Whether the validation at `step` still has to be done.
     """
 
@@ -66,7 +69,7 @@ class Trainer:
         self._build_model()
         self._key = jax.random.key(config.seed)
         self.step, self.losses, self.validation_pending = 0, list[Any](), False
-        self.timer = StepTimer()
+        self.timer, self.compute = StepTimer(), DeviceHours()
 
     def _open_batches(self) -> None:
         config = self.config
@@ -75,14 +78,18 @@ class Trainer:
         self.steps_per_epoch = self.dataset.num_clips["train"] // self.batch_size
         check_steps(self.steps_per_epoch, config.num_epochs)
         self.total_steps = self.steps_per_epoch * config.num_epochs
-        starts = np.arange(0, self.batch_size, microbatch)
-        self.batches = train_batches(
+        clips = train_clips(
             self.dataset,
             self.preprocess,
             batch_size=self.batch_size,
             num_epochs=config.num_epochs,
             seed=config.seed,
             decoder=config.data.decoder,
+        )
+        starts = np.arange(0, self.batch_size, microbatch)
+        self.batches = train_batches(
+            clips,
+            batch_size=self.batch_size,
             num_threads=config.data.num_threads,
             rows=np.add.outer(starts, process_rows(self.mesh, microbatch)).ravel(),
         )
@@ -91,12 +98,14 @@ class Trainer:
         config, mesh = self.config, self.mesh
         model, self.backbone = build_model(config)
         graphdef, trainable, frozen = partition(model, config.tune)
-        trained, fixed = count_parameters(trainable), count_parameters(frozen)
+        self.parameters = describe_parameters(trainable, frozen)
+        total, trained = self.parameters["parameters"], self.parameters["trained"]
         logger.info(
             "%s parameters, %s trainable (%.3f %%), tune=%s; %d devices; %d steps of %d clips",
-            *(f"{trained + fixed:,}", f"{trained:,}", 100 * trained / (trained + fixed)),
+            *(f"{total:,}", f"{trained:,}", 100 * trained / total),
             *(config.tune, mesh.size, self.total_steps, self.batch_size),
         )
+        check_learning_rate(config.optimizer, self.batch_size)
         self._schedule = cosine_by_epoch(
             config.optimizer.learning_rate, config.num_epochs, self.steps_per_epoch
         )
@@ -107,6 +116,7 @@ class Trainer:
         self._graphdef, self._predict = graphdef, make_predict(graphdef, mesh)
         update = make_train_step(graphdef, optimizer, normalize)
         self._train_step = jit_train_step(update, mesh, state)
+        self._compiled_step: jax.stages.Compiled | None = None
 
     @property
     def epoch(self) -> float:
@@ -124,6 +134,7 @@ class Trainer:
             "global_batch_size": self.batch_size,
             "losses": [float(loss) for loss in self.losses],
             "validation_pending": self.validation_pending,
+            "compute": self.compute.summary(),
         }
 
     def restore(self, checkpoints: Checkpointer, step: int) -> None:
@@ -136,6 +147,7 @@ class Trainer:
         self.batches.set_state(position)
         saved = checkpoints.metadata(step)
         self.step, self.losses = step, saved["losses"]
+        self.compute.resume(saved["compute"]["device_hours"])
         # Metrics of a validation that an interrupt delayed are added to the saved checkpoint.
         validated = checkpoints.metrics(step) is not None
         self.validation_pending = saved["validation_pending"] and not validated
@@ -159,9 +171,11 @@ class Trainer:
             rows = next(self.batches)
         microbatches = split_microbatches(rows, self.config.gradient_accumulation_steps)
         batch = shard_batch(self.mesh, microbatches, axis=1)
-        self.state, loss = self._train_step(
-            self.state, self.frozen, batch["clip"], batch["label"], self._key
-        )
+        arguments = self.state, self.frozen, batch["clip"], batch["label"], self._key
+        if self._compiled_step is None:
+            self._compiled_step = self._train_step.lower(*arguments).compile()
+            log_memory(self._compiled_step)
+        self.state, loss = self._compiled_step(*arguments)
         self.timer.step(loss)
         self.losses.append(loss)
         self.step += 1
@@ -184,7 +198,8 @@ class Trainer:
         rate = float(self._schedule(jnp.int32(self.step - 1)))
         timing = self.timer.metrics(self.batch_size)
         self.timer.restart()
-        return {"loss": mean, "learning_rate": rate, **timing}
+        hours = {"device_hours": self.compute.summary()["device_hours"]}
+        return {"loss": mean, "learning_rate": rate, **timing, **hours}
 
     def recognizer(self, check: Callable[[], None] = lambda: None) -> Recognizer:
         """The model in its current state; `check` is called before each batch."""
@@ -203,6 +218,7 @@ class Trainer:
             config=self.config.to_dict(),
             step=self.step,
             backbone=self.backbone,
+            compute=self.compute.summary(),
         )
 
     def validate(self, check: Callable[[], None]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The workdir of a run: its lock, expected files and folders, and `config.json`."""
+"""The workdir of a run: its lock, its expected files and folders."""
 
 import fcntl
 import glob
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 # Written by a run before it ends.
 FOLDERS = ("checkpoints", "corrupt_checkpoints", "tensorboard")
-FILES = ("config.json", "metrics.jsonl")
+FILES = ("config.json", "trained_parameters.json", "metrics.jsonl")
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _check_places(workdir: pathlib.Path) -> None:
             )
 
 
-def write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """Write `config.json`, on the primary process."""
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """Write a JSON file of the workdir, on the primary process."""
     if is_primary():
-        atomic_write(workdir / "config.json", json.dumps(config, indent=2) + "\n")
+        atomic_write(path, json.dumps(content, indent=2) + "\n")

@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 
 from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import clip_metadata, example_views, train_clips
+from dstadapter_jax.data.loader import train_clips
 from dstadapter_jax.data.preprocess import PreprocessConfig, preprocess_config
+from dstadapter_jax.data.records import clip_metadata, example_views
 from dstadapter_jax.data.video.reader import check_decoder
 from dstadapter_jax.visualization.contact_sheet import SheetRow, draw_sheet
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from dstadapter_jax.data.clip_dataset import Example
-from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig, choose_frames
+from dstadapter_jax.data.records import example_views
 from dstadapter_jax.data.views import Views
 
 JPEG_QUALITY = 90

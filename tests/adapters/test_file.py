@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dstadapter_jax.adapters.file import KEY, AdapterError, read_adapter, write_adapter
-from dstadapter_jax.adapters.schema import SchemaError
+from dstadapter_jax.adapters.validation import SchemaError
 from dstadapter_jax.files.hashing import checksum_arrays, checksum_json, file_sha256
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.pretrained.backbone import BUNDLED, BackboneRef, resolve_backbone

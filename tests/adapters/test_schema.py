@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from dstadapter_jax.adapters.schema import SchemaError, parse_spotting
+from dstadapter_jax.adapters.schema import parse_spotting
+from dstadapter_jax.adapters.validation import SchemaError
 from tests.helpers.errors import raises
 from tests.helpers.streams import SETTINGS
 

@@ -1,7 +1,7 @@
 import types
 
 from dstadapter_jax.benchmark import program
-from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.data.normalization import normalize
 
 
 def test_compile_seconds_include_tracing(tiny_models, monkeypatch):

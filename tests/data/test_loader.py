@@ -25,15 +25,10 @@ def dataset(data_dir):
 
 
 def batches_of(dataset, *, num_threads=2, num_epochs=3, seed=0, batch_size=4, cfg=CFG):
-    return train_batches(
-        dataset,
-        cfg,
-        batch_size=batch_size,
-        num_epochs=num_epochs,
-        seed=seed,
-        decoder="pyav",
-        num_threads=num_threads,
+    clips = train_clips(
+        dataset, cfg, batch_size=batch_size, num_epochs=num_epochs, seed=seed, decoder="pyav"
     )
+    return train_batches(clips, batch_size=batch_size, num_threads=num_threads)
 
 
 def same(a: list[dict], b: list[dict]) -> bool:
@@ -42,12 +37,12 @@ def same(a: list[dict], b: list[dict]) -> bool:
     )
 
 
-def test_opens_with_names_and_counts(dataset):
+def test_open_dataset_has_names_and_counts(dataset):
     assert dataset.label_names == ("sign 0", "sign 1", "sign 2")
     assert dataset.num_clips == {"train": 27, "validation": 9, "test": 9}
 
 
-def test_shapes_and_length(dataset):
+def test_train_batches_have_shapes_and_length(dataset):
     batches = list(batches_of(dataset))
     assert len(batches) == 3 * (27 // 4)
     assert batches[0]["clip"].shape == (4, 4, 32, 32, 3)
@@ -55,7 +50,7 @@ def test_shapes_and_length(dataset):
     assert batches[0]["label"].dtype == np.int32
 
 
-def test_same_for_any_number_of_threads_and_other_for_another_seed(dataset):
+def test_train_batches_depend_on_the_seed_and_not_on_threads(dataset):
     one, many, other = (
         list(batches_of(dataset, num_threads=n, seed=s)) for n, s in ((1, 0), (5, 0), (1, 1))
     )
@@ -63,7 +58,7 @@ def test_same_for_any_number_of_threads_and_other_for_another_seed(dataset):
     assert not same(one, other)
 
 
-def test_goes_on_where_it_was_left(dataset):
+def test_train_batches_with_saved_state_resume_exactly(dataset):
     unbroken = batches_of(dataset)
     list(itertools.islice(unbroken, 7))
     position = unbroken.get_state()
@@ -77,7 +72,7 @@ def clips_of(dataset, **changes):
     return train_clips(dataset, CFG, **options | changes)
 
 
-def test_an_epoch_visits_each_clip_once_and_epochs_differ(dataset):
+def test_train_clips_of_an_epoch_are_all_clips_in_another_order(dataset):
     names = [clip["id"] for clip in clips_of(dataset, batch_size=1, num_epochs=2)]
     first, second = names[:27], names[27:]
     assert sorted(first) == sorted(second)
@@ -85,7 +80,7 @@ def test_an_epoch_visits_each_clip_once_and_epochs_differ(dataset):
     assert first != second
 
 
-def test_batches_are_the_clips_and_clips_tell_where_they_come_from(dataset):
+def test_train_batches_hold_the_clips_of_train_clips(dataset):
     clips = list(clips_of(dataset))
     examples = {e["id"].decode(): e for e in dataset.source("train")}
     for batch, start in zip(batches_of(dataset), range(0, len(clips), 4), strict=True):
@@ -98,7 +93,7 @@ def test_batches_are_the_clips_and_clips_tell_where_they_come_from(dataset):
             assert clip["signer"] == example["signer"].decode()
 
 
-def test_storages_give_the_same_frames_for_the_same_seed(dataset, data_dir):
+def test_train_clips_of_both_storages_sample_the_same_frames(dataset, data_dir):
     original = open_dataset("recordings/original", str(data_dir))
     clips, others = clips_of(dataset), clips_of(original)
     assert len({tuple(clip["indices"]) for clip in clips}) > 10
@@ -107,7 +102,7 @@ def test_storages_give_the_same_frames_for_the_same_seed(dataset, data_dir):
         np.testing.assert_array_equal(clip["indices"], other["indices"])
 
 
-def test_views_are_what_preprocess_makes_of_the_file(dataset, recordings, data_dir):
+def test_view_batches_equal_preprocess_of_the_file(dataset, recordings, data_dir):
     original = open_dataset("recordings/original", str(data_dir))
     rows = list(
         view_batches(
@@ -180,13 +175,10 @@ def test_iterators_left_early_leave_no_thread_behind(dataset):
     assert threading.active_count() <= before
 
 
-def test_hosts_share_a_batch_and_any_number_of_them_goes_on(dataset):
+def test_train_batches_of_several_hosts_share_a_batch_and_resume_on_others(dataset):
     def part(rows):
-        return train_batches(
-            *(dataset, CFG),
-            **{"batch_size": 6, "num_epochs": 2, "seed": 0, "decoder": "pyav", "num_threads": 2},
-            rows=rows,
-        )
+        clips = clips_of(dataset, batch_size=6, num_epochs=2)
+        return train_batches(clips, batch_size=6, num_threads=2, rows=rows)
 
     whole, *parts = part(None), part([0, 1, 4]), part([2, 3, 5])
     for step, batch in enumerate(itertools.islice(whole, 6)):

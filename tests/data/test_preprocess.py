@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dstadapter_jax.data.normalization import normalize
 from dstadapter_jax.data.preprocess import (
     MODES,
     PreprocessConfig,
     choose_frames,
     make_views,
-    normalize,
     preprocess,
 )
 from dstadapter_jax.data.randaugment import rand_augment

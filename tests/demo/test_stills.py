@@ -2,7 +2,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.data.normalization import normalize
 from dstadapter_jax.demo import stills
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.initialization import init_model

@@ -13,7 +13,7 @@ from flax import nnx
 from dstadapter_jax import dump_weights, evaluate, predict
 from dstadapter_jax.adapters.file import read_adapter
 from dstadapter_jax.checkpoints.manager import Checkpointer
-from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.data.normalization import normalize
 from dstadapter_jax.export.__main__ import main as export
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.models.partition import partition

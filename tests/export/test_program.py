@@ -15,7 +15,7 @@ import pytest
 
 from dstadapter_jax import predict
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import example_views
+from dstadapter_jax.data.records import example_views
 from dstadapter_jax.export import __main__ as export
 from dstadapter_jax.export import onnx as onnx_program
 from dstadapter_jax.export import stablehlo as stablehlo_program

@@ -13,7 +13,7 @@ from dstadapter_jax.models.partition import partition
 from dstadapter_jax.pretrained.initialization import build_model
 
 TIMES = ("time", "clips_per_second", "data_seconds", "compute_seconds", "save_seconds")
-MEASURED = (*TIMES, "host_gb", "device_gb")
+MEASURED = (*TIMES, "host_gb", "device_gb", "device_hours")
 
 
 def write_config_file(config: ConfigDict, folder: pathlib.Path) -> str:

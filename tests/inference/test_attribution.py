@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import example_views
-from dstadapter_jax.data.preprocess import normalize
+from dstadapter_jax.data.normalization import normalize
+from dstadapter_jax.data.records import example_views
 from dstadapter_jax.inference.attribution import explain
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.pretrained.loading import load_weights

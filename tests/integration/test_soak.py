@@ -10,7 +10,7 @@ import pytest
 
 from dstadapter_jax.data.clip_dataset import ClipDataset
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import train_batches
+from dstadapter_jax.data.loader import train_batches, train_clips
 from dstadapter_jax.data.preprocess import PreprocessConfig
 
 pytestmark = [
@@ -34,15 +34,11 @@ def open_files() -> int:
 
 def read(dataset: ClipDataset, num_clips: int, every: int) -> list[int]:
     """Read clips as training does; returns the resident memory in kB after each `every` clips."""
-    batches = train_batches(
-        dataset,
-        CFG,
-        batch_size=BATCH,
-        num_epochs=-(-num_clips // EPOCH),
-        seed=0,
-        decoder="pyav",
-        num_threads=4,
+    num_epochs = -(-num_clips // EPOCH)
+    clips = train_clips(
+        dataset, CFG, batch_size=BATCH, num_epochs=num_epochs, seed=0, decoder="pyav"
     )
+    batches = train_batches(clips, batch_size=BATCH, num_threads=4)
     memory = [
         status("VmRSS") for _ in itertools.islice(batches, every // BATCH, None, every // BATCH)
     ]

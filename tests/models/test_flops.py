@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dstadapter_jax.models.dstadapter import DSTAdapter, ModelConfig
+from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.flops import needed_flops, program_flops
 from dstadapter_jax.models.partition import TUNES, partition
 from dstadapter_jax.training.optimizer import make_optimizer

@@ -7,7 +7,13 @@ from flax import nnx
 
 from dstadapter_jax import DSTAdapter, ModelConfig, dump_weights
 from dstadapter_jax.errors import ConfigError
-from dstadapter_jax.models.partition import count_parameters, parameter_role, partition, roles
+from dstadapter_jax.models.partition import (
+    count_parameters,
+    describe_parameters,
+    parameter_role,
+    partition,
+    roles,
+)
 from tests.helpers.errors import raises
 from tests.helpers.golden import META
 
@@ -46,6 +52,16 @@ def test_roles_of_tunes_are_nested(golden_model):
     assert trained["head"] == {"head/kernel", "head/bias"}
     assert trained["head"] < trained["adapter"] < trained["full"]
     assert "frozen" not in flat_roles(golden_model, "full").values()
+
+
+def test_describe_parameters_groups_trained_ones_by_part(golden_model):
+    _, trainable, frozen = partition(golden_model, "adapter")
+    found = describe_parameters(trainable, frozen)
+    groups = found["groups"]
+    assert set(groups) == {"t_adapter", "s_adapter", "temporal_embedding", "ln_post", "head"}
+    assert groups["head"] == {"count": 7 * 65, "shapes": {"head/bias": [7], "head/kernel": [64, 7]}}
+    assert sum(group["count"] for group in groups.values()) == found["trained"]
+    assert found["parameters"] == count_parameters(trainable) + count_parameters(frozen)
 
 
 def test_parameter_role_with_unknown_tune_raises():

@@ -16,7 +16,7 @@ import pytest
 
 from dstadapter_jax import predict
 from dstadapter_jax.adapters.file import write_adapter
-from dstadapter_jax.adapters.schema import SchemaError
+from dstadapter_jax.adapters.validation import SchemaError
 from dstadapter_jax.data.video.reader import iter_timed_frames
 from dstadapter_jax.inference.recognizer import Recognizer
 from dstadapter_jax.spotting import sources

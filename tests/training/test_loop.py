@@ -42,6 +42,9 @@ def test_train_and_evaluate_writes_log_results_and_pictures(run_dir, config):
     expected = 1e-3 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
     assert json.loads((run_dir / "config.json").read_text())["model"]["width"] == 32
+    hours = [row["device_hours"] for row in times if "loss" in row]
+    assert 0 < hours[0] < hours[-1] < 1
+    assert json.loads((run_dir / "trained_parameters.json").read_text())["trained"] == 1475
     result = json.loads((run_dir / "eval_test.json").read_text())
     assert result["num_clips"] == 9
     assert result["split"] == "test"

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 
+from dstadapter_jax.checkpoints.manager import Checkpointer
 from dstadapter_jax.models.partition import partition
 from dstadapter_jax.pretrained.initialization import build_model
 from dstadapter_jax.training.trainer import Trainer
@@ -24,6 +26,31 @@ def test_save_writes_trainable_weights_only(run_dir, config):
     for name in ("head", "blocks"):
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), trainable[name], start[name])
         assert any(jax.tree.leaves(moved)), name
+
+
+def test_update_logs_the_memory_of_the_step_once(config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run = Trainer(config, tmp_path)
+    for _ in range(2):
+        run.update()
+    run.close()
+    (record,) = [r for r in caplog.records if r.funcName == "log_memory"]
+    total, held, temporary = record.args[:3]
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves((run.state, run.frozen)))
+    assert weights <= held * 1e9 < 2 * weights
+    assert temporary > 0
+    assert total == pytest.approx(held + temporary)
+
+
+def test_restore_continues_the_device_hours(run_dir, config, tmp_path):
+    run = Trainer(config, tmp_path)
+    with Checkpointer(run_dir, read_only=True) as checkpoints:
+        before = checkpoints.metadata(24)["compute"]
+        run.restore(checkpoints, 24)
+    run.close()
+    now = run.compute.summary()
+    assert (now["devices"], now["device_kind"]) == (jax.device_count(), before["device_kind"])
+    assert 0 < before["device_hours"] < now["device_hours"] < 1
 
 
 def test_update_with_bfloat16_keeps_float32_weights(config, tmp_path):

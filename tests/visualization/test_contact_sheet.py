@@ -11,7 +11,7 @@ from PIL import Image, ImageFont
 
 from dstadapter_jax import browse
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import train_batches, view_batches
+from dstadapter_jax.data.loader import train_batches, train_clips, view_batches
 from dstadapter_jax.data.preprocess import make_views, preprocess_config
 from dstadapter_jax.data.video.reader import read_frames
 from dstadapter_jax.errors import UserError
@@ -60,15 +60,9 @@ def test_browse_of_train_draws_the_first_batch(config, config_file, tmp_path):
     printed = json.loads(result.stdout)
     assert printed["sheet"] == str(sheet)
     dataset = open_dataset(config.data.name, config.data.dir)
-    batches = train_batches(
-        dataset,
-        preprocess_config(config),
-        batch_size=4,
-        num_epochs=1,
-        seed=5,
-        decoder="pyav",
-        num_threads=1,
-    )
+    cfg = preprocess_config(config)
+    clips = train_clips(dataset, cfg, batch_size=4, num_epochs=1, seed=5, decoder="pyav")
+    batches = train_batches(clips, batch_size=4, num_threads=1)
     batch = next(batches)
     batches.close()
     pixels = pixels_of(sheet)
