@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> int:
         )
     limits = ClipLimits(MAX_FRAMES, args.max_seconds)
     recognizers = load_recognizers(args)
+    _ignore_proxies()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with (
@@ -81,6 +83,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             name, type=_positive, default=default, help=f"{text}, default {default}"
         )
     return parse(parser, argv)
+
+
+def _ignore_proxies() -> None:
+    """Remove proxies from the environment: Gradio would ask one whether this page can be reached.
+
+    The page contacts no other machine. Models are loaded before.
+    """
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            del os.environ[name]
 
 
 def _positive(text: str) -> float:

@@ -5,6 +5,7 @@ import importlib.util
 import pathlib
 import re
 
+import httpx
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from dstadapter_jax.data.clips import Clip, ClipLimits
 from dstadapter_jax.data.preprocess import PreprocessConfig
 from dstadapter_jax.inference.recognizer import NonFiniteOutputError, Recognizer
 from tests.helpers.adapters import write_diverged
+from tests.helpers.app_server import serving, write_adapters
 from tests.helpers.clips import barcoded_frames, write_clip
 
 with_gradio = pytest.mark.skipif(
@@ -31,8 +33,6 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    from tests.helpers.app_server import serving, write_adapters
-
     folder = tmp_path_factory.mktemp("server")
     adapters = write_adapters(tmp_path_factory.mktemp("adapters"))
     with serving(folder, *adapters, "--max_megabytes=2") as server:
@@ -102,9 +102,16 @@ def test_answer_of_a_path_that_is_not_an_upload_is_refused(server, path, clip):
 
 
 @with_gradio
-def test_gate_serves_only_what_the_page_needs(server, clip):
-    import httpx
+def test_page_with_proxies_in_the_environment_starts(tmp_path, monkeypatch):
+    for name in ("http_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")  # httpx needs a package for it
+    with serving(tmp_path, "--adapter=demo") as server:
+        assert server.client.get(server.url).status_code == 200
 
+
+@with_gradio
+def test_gate_serves_only_what_the_page_needs(server, clip):
     def status(path: str, **options) -> int:
         return httpx.get(server.url + path, **options).status_code
 

@@ -96,7 +96,7 @@ def serving(folder: pathlib.Path, *arguments: str) -> Iterator[AppServer]:
             line = process.stdout.readline()
             assert line, (folder / "log").read_text()
             (temporary,) = folder.glob("dstadapter_jax_app_*")
-            with httpx.Client(timeout=120) as client:
+            with httpx.Client(timeout=120, trust_env=False) as client:
                 yield AppServer(json.loads(line)["url"], process, temporary, client)
         finally:
             process.terminate()
