@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.data.records import example_views
 from tests.helpers.clips import read_barcode
 
 Example = dict[str, Any]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.data.loader import example_views
 from dstadapter_jax.data.preprocess import PreprocessConfig
+from dstadapter_jax.data.records import example_views
 from tests.helpers.builds import run
 from tests.helpers.clips import barcoded_frames, read_barcode, write_clip
 from tests.helpers.errors import raises
