@@ -162,7 +162,7 @@ def test_frames_of_the_right_size_are_not_touched():
 
 
 def coordinates(height, width):
-    """Two frames by which a crop shows its place: red tells the column, green the row.
+    """Two frames by which a crop shows its place: red encodes the column, green the row.
 
     They are ramps in the first frame, which places a crop roughly, and noise in the second, which
     places it exactly.

@@ -78,7 +78,7 @@ def gradients(x, weights, cfg, adapters, direction):
 
 
 def time_shares(x, weights, name, cfg):
-    """Of each patch, from the frame before, itself and the frame after: a list of `3 p`."""
+    """Shares of a patch from the frame before, its own and the frame after: a list of `3 p`."""
     h = linear(x[:, 1:], weights, f"{name}.fc1")
     kernel = weights[f"{name}.conv.weight"].reshape(-1, 3)
     adapter = adapted(x, weights, name, cfg) - x
@@ -215,7 +215,7 @@ def test_the_gates_are_those_of_the_pass(tiny):
 
 
 def gate_of(x, weights, name, cfg):
-    """What an adapter adds, divided by what it would add with gates of 1."""
+    """An adapter's output divided by its output with gates of 1."""
     gateless = weights | {f"{name}.caf.fc.2.weight": 0 * weights[f"{name}.caf.fc.2.weight"]}
     added, doubled = (adapted(x, w, name, cfg) - x for w in (weights, gateless))
     return (added[:, 1:] / (2 * doubled[:, 1:])).mean(axis=(0, 1))
@@ -265,8 +265,8 @@ def demo():
     return recognizer, np.stack([view[-1] for view in views])
 
 
-def told(figures):
-    """Prints means, for `pytest -s`, and how many standard errors the first is below the second."""
+def standard_errors_below(figures):
+    """Print all means; return how many standard errors the first is below the second."""
     print(json.dumps({name: round(float(values.mean()), 3) for name, values in figures.items()}))
     first, second, *_ = figures.values()
     difference = second - first
@@ -305,7 +305,7 @@ def test_occluding_what_is_relevant_hurts_most(demo, filling):
     for share in (0.1, 0.2, 0.3):
         print(f"probability left without {share:.0%} of the patches:", end=" ")
         figures = {name: left(highest(score, share)) for name, score in scores.items()}
-        assert told(figures) > 5
+        assert standard_errors_below(figures) > 5
         assert figures["least"].mean() > figures["any"].mean()
 
     share = 3 / found.frame_contributions.shape[1]
@@ -324,4 +324,4 @@ def test_occluding_what_is_relevant_hurts_most(demo, filling):
             "most": left(highest(contributions, share)),
             "least": left(highest(-contributions, share)),
         }
-        assert told(figures) > (4 if other == "second best" else 1)
+        assert standard_errors_below(figures) > (4 if other == "second best" else 1)

@@ -179,7 +179,7 @@ def small_config(**changes):
 
 
 def random_weights(model, seed=0):
-    """Of a size that makes every part count: gates off one half, convolutions off zero."""
+    """Weights that make every part count: gates off one half, convolutions off zero."""
     rng = np.random.default_rng(seed)
     return {
         name: rng.normal(scale=0.3, size=array.shape).astype(np.float32)

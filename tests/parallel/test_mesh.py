@@ -44,7 +44,7 @@ for line in sys.stdin:
 
 
 def three_steps(config, *cases: tuple[int, int, int, int]) -> list[dict]:
-    """Of a batch of eight clips; a case is devices, `fsdp`, clips a device, accumulation steps."""
+    """Train on eight clips; a case is devices, `fsdp`, clips a device, accumulation steps."""
     lines = []
     for devices, fsdp, batch_size, accumulated in cases:
         config.mesh.fsdp, config.batch_size = fsdp, batch_size

@@ -64,7 +64,7 @@ def test_build_unlisted_clips_are_named(tmp_path, clip_files, caplog):
 
 
 def test_build_without_missing_clips_opens_no_archives(tmp_path, clip_files, monkeypatch):
-    """Of those that were unpacked and kept there may be tens of gigabytes."""
+    """Unpacked archives that were kept may hold tens of gigabytes."""
     source = tmp_path / "AUTSL"
     put_autsl(source, clip_files)
     put(source, ["train.zip"])

@@ -34,7 +34,7 @@ from dstadapter_jax.data.video.pixels import Orientation, orientation_of, to_rgb
 from dstadapter_jax.errors import ConfigError
 
 DECODERS = ("pyav", "decord")
-DEFAULT_FPS = 25.0  # where a file doesn't tell
+DEFAULT_FPS = 25.0  # where a file states none
 _NO_FRAME = "holds no frame that can be decoded"
 
 
@@ -44,7 +44,7 @@ class VideoInfo:
 
     Attributes:
         num_frames: frames that are shown; those an edit list skips don't count.
-        fps: average frames a second, 0 if the file doesn't tell.
+        fps: average frames a second, 0 if the file states none.
         height, width: pixels of the upright frame, `rotation` applied.
         codec: FFmpeg's name for it, such as `h264`.
         rotation: degrees, counterclockwise, that turn a stored frame upright.

@@ -31,7 +31,7 @@ def test_make_unpublished_clips_are_a_note(source, out, mp4):
 
 @pytest.mark.parametrize(("bound", "status"), [("0.4", 0), ("0.39", 1), (None, 1)])
 def test_make_bound_is_that_of_a_build(source, out, tmp_path, mp4, bound, status, capsys):
-    """Of five training clips one is missing, one cut off."""
+    """One of five training clips is missing, another is cut off."""
     rows = [f"signer0_sample{i},{i}" for i in range(1, 6)]
     autsl_source(source, "\r\n".join(rows).encode())
     for number, clip in enumerate([*rows, "signer1_sample1", "signer6_sample1"]):

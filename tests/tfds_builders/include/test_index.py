@@ -118,7 +118,7 @@ def test_read_unpublished_clips_in_the_folder_are_found():
 
 
 def test_read_reports_unlisted_clips():
-    """Of include50 those that `full` lists are nothing strange."""
+    """Clips that `full` lists are not reported for include50."""
     more = ["Animals/4. Bird/MVI_9999.MOV", "Animals/notes.txt"]
     for variant in include.PREFIXES:
         listing = include.read(FOLDER, below([*include_names(), *more]), variant)
