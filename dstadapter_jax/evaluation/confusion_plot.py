@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 
 from dstadapter_jax.html.charts import MAX_NAMED_CLASSES
 from dstadapter_jax.visualization.figures import save_figure
+from dstadapter_jax.visualization.text import drawable, font_families, shorten
+
+MAX_NAME = 32  # characters; longer names would leave no room for the matrix
 
 
 def draw_confusion(
@@ -35,15 +37,10 @@ def draw_confusion(
         xlabel="predicted", ylabel="true", title=f"top-1 {accuracy:.1%} of {len(labels)} clips"
     )
     if classes <= MAX_NAMED_CLASSES:
-        shown = names if _drawable("".join(names)) else [str(label) for label in range(classes)]
+        shown = [shorten(drawable(name), MAX_NAME) for name in names]
         # Matplotlib would take a name with two dollar signs for a formula.
-        axes.set_xticks(range(classes), shown, rotation=90, parse_math=False)
-        axes.set_yticks(range(classes), shown, parse_math=False)
+        families = font_families(shown)
+        axes.set_xticks(range(classes), shown, rotation=90, parse_math=False, family=families)
+        axes.set_yticks(range(classes), shown, parse_math=False, family=families)
     figure.colorbar(picture, label="share of the true class", fraction=0.046)
     save_figure(figure, path)
-
-
-def _drawable(text: str) -> bool:
-    """Whether Matplotlib's own font has these characters; it lacks Chinese, for example."""
-    glyphs = get_font(findfont("DejaVu Sans")).get_charmap()
-    return all(ord(character) in glyphs for character in text)

@@ -1,14 +1,15 @@
 """Contact sheets: clips as rows of frames with captions, with unchanged pixels."""
 
 import dataclasses
-import functools
 import math
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.font_manager import findfont
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from dstadapter_jax.visualization.text import render_line
 
 MARGIN, GAP, ROW_GAP = 28, 4, 26  # around the sheet, between frames, between clips; pixels
 MIN_TILE, MIN_WIDTH = 112, 880  # smaller frames are enlarged by a whole number
@@ -86,42 +87,36 @@ def strip(view: np.ndarray, scale: int, width: int) -> np.ndarray:
 
 def line(text: str, size: int, width: int, color: str = INK, *, bold: bool = False) -> np.ndarray:
     """A block with a line of text, shortened to fit."""
-    font = _font(size, bold)
-    image = Image.fromarray(blank(round(1.6 * size), width))
-    # Anchored at the baseline, so that an accent does not move the text.
-    place, text = (0, round(1.15 * size)), _fitted(text, font, width)
-    ImageDraw.Draw(image).text(place, text, color, font, anchor="ls")
-    return np.asarray(image)
+    block = blank(round(1.6 * size), width)
+    # Placed by its baseline, so that an accent does not move the text.
+    _write(block, text, size, color, baseline=round(1.15 * size), bold=bold)
+    return block
 
 
 def captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
     """A block with a caption below the middle of each frame."""
-    font = _font(11)
-    image = Image.fromarray(blank(16, width))
+    block = blank(16, width)
     for place, text in enumerate(texts):
-        middle = place * step + (step - GAP) / 2
-        text = _fitted(text, font, step)
-        ImageDraw.Draw(image).text((middle, 12), text, GRAY, font, anchor="ms")
-    return np.asarray(image)
+        column = block[:, place * step : (place + 1) * step - GAP]
+        _write(column, text, 11, GRAY, baseline=12, centered=True)
+    return block
 
 
-@functools.cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    # Matplotlib's own font, laid out by Pillow itself: a sheet looks the same on every machine,
-    # whether or not the system has Raqm and FriBiDi.
-    font = findfont(f"DejaVu Sans:{'bold' if bold else 'normal'}")
-    return ImageFont.truetype(font, size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """One line of at most a width in pixels.
-
-    Unprintable characters are replaced. A longer text keeps both ends, since the last part of a
-    path matters most.
-    """
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    shown, kept = text, len(text)
-    while kept and font.getlength(shown) > width:
-        kept -= 1
-        shown = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
-    return shown
+def _write(
+    block: np.ndarray,
+    text: str,
+    size: int,
+    color: str,
+    *,
+    baseline: int,
+    bold: bool = False,
+    centered: bool = False,
+) -> None:
+    """Write a line of text into a block; parts above or below it are cut off."""
+    coverage, ascent = render_line(text, size, block.shape[1], bold=bold)
+    coverage = coverage[max(ascent - baseline, 0) :]
+    top = max(baseline - ascent, 0)
+    left = (block.shape[1] - coverage.shape[1]) // 2 if centered else 0
+    target = block[top : top + len(coverage), left : left + coverage.shape[1]]
+    ink = coverage[: len(target), :, np.newaxis] / 255
+    target[:] = np.rint(target * (1 - ink) + 255 * np.array(to_rgb(color)) * ink)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
 from dstadapter_jax import browse
 from dstadapter_jax.data.datasets import open_dataset
@@ -16,7 +16,7 @@ from dstadapter_jax.data.preprocess import make_views, preprocess_config
 from dstadapter_jax.data.video.reader import read_frames
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.visualization.browse import read_clips
-from dstadapter_jax.visualization.contact_sheet import MARGIN, SheetRow, _fitted, _font, draw_sheet
+from dstadapter_jax.visualization.contact_sheet import MARGIN, SheetRow, draw_sheet
 from tests.helpers.errors import raises
 
 # How ml_collections loads config files.
@@ -152,19 +152,6 @@ def test_draw_sheet_keeps_any_text_within_the_margins(tmp_path):
     assert (outside[:, MARGIN - 3 : 3 - MARGIN] == 255).sum() > 0
     assert (outside[:, : MARGIN - 3] == 255).all()
     assert (outside[:, 3 - MARGIN :] == 255).all()
-
-
-@pytest.mark.parametrize(
-    "text", ["W" * 1000, "long words " * 100, "e\N{COMBINING ACUTE ACCENT}" * 99]
-)
-def test_fitted_text_is_as_long_as_fits_without_raqm(text):
-    font = _font(13)
-    fitted = _fitted(text, font, 400)
-    assert font.layout_engine == ImageFont.Layout.BASIC  # the same widths on every machine
-    assert 400 - 2 * font.getlength("W") < font.getlength(fitted) <= 400
-    start, end = fitted.split("…")
-    assert text.startswith(start)
-    assert text.endswith(end)
 
 
 @pytest.mark.parametrize(
