@@ -31,7 +31,7 @@ def test_evaluate_on_a_dataset_with_other_labels_raises(run_dir, tmp_path, data_
     place = "recordings/frames/1.0.0"
     other = shutil.copytree(data_dir / place, tmp_path / place)
     (other / "label.labels.txt").write_text("sign 0\nsign 2\nsign 1\n")
-    with pytest.raises(ValueError, match=r"label 1: expected 'sign 1', found"):
+    with raises(where="label 1", expected="'sign 1'", found="'sign 2'"):
         evaluate.main(["--workdir", str(run_dir), "--data_dir", str(tmp_path)])
 
 

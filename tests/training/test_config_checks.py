@@ -15,7 +15,7 @@ from dstadapter_jax.training.loop import train_and_evaluate
         ("seed", 2**63, [str(2**63 - 1)]),
         ("num_epochs", 2**31 // 6 + 1, [str(2**31 // 6)]),
         ("tune", "adapters", ["'adapter', 'head', 'full'"]),
-        ("data.decoder", "opencv", ["'pyav', 'decord'"]),
+        ("data.decoder", "opencv", ["pyav, decord"]),
         ("data.dir", "nowhere", ["nowhere/recordings/frames"]),
         ("data.name", "recordings", ["DATASET/CONFIG"]),
         ("optimizer.learning_rate", 0.0, ["more than 0"]),
