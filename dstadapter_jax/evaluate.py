@@ -12,7 +12,6 @@ and writes the page `RUN_B/comparison_SPLIT_with_A.html`.
 import argparse
 import json
 import sys
-from typing import Any
 
 from dstadapter_jax.cli.main import run_cli
 from dstadapter_jax.cli.paths import expanded_path, make_output
@@ -45,7 +44,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     from dstadapter_jax.data.splits import SPLITS
     from dstadapter_jax.data.views import REFERENCE_VIEWS
-    from dstadapter_jax.inference.arguments import add_arguments
+    from dstadapter_jax.inference.arguments import add_arguments, views
 
     parser = argparse.ArgumentParser(prog="python -m dstadapter_jax.evaluate", description=__doc__)
     group = add_arguments(parser)
@@ -63,21 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--views",
-        type=_views,
+        type=views,
         default=REFERENCE_VIEWS,
         metavar="CROPSxSEGMENTS",
         help="views per clip: 1 or 3 crops x temporal segments; default 3x1, as in the reference",
     )
     return parser
-
-
-def _views(text: str) -> Any:
-    from dstadapter_jax.data.views import Views
-
-    try:
-        return Views.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from dstadapter_jax.cli.paths import expanded_path
+from dstadapter_jax.data.views import Views
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.inference.multi_adapter import MultiAdapterRecognizer
 from dstadapter_jax.inference.recognizer import Recognizer
@@ -31,6 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> Any
     parser.add_argument("--step", help="checkpoint of the run: best (default), last, or a number")
     parser.add_argument("--backbone", default="", help="backbone file, if it has moved")
     return group
+
+
+def views(text: str) -> Views:
+    """Parse `--views`."""
+    try:
+        return Views.parse(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
