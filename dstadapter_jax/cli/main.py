@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import pathlib
+import socket
 import sys
 import time
 import traceback
@@ -17,6 +18,10 @@ OUT_OF_MEMORY_HINT = (
 PLATFORM_HINT = (
     "Unset JAX_PLATFORMS to use the devices that JAX finds, or install JAX for this platform, such"
     ' as pip install "jax[cuda13]".'
+)
+HOST_NAME_HINT = (
+    "Processes on CPUs connect by this machine's name, which has no address: add the name to"
+    " /etc/hosts, after 127.0.0.1."
 )
 PERMISSION_HINT = "Let its owner grant access (chmod -R g+rwX), or use another folder."
 
@@ -104,8 +109,18 @@ def _platform_message() -> str | None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0] or "no such device was found"
-        return f"error: JAX has no device (JAX_PLATFORMS={platforms!r}): {reason}\n{PLATFORM_HINT}"
+        unnamed = "gloo" in reason and not own_name_resolves()
+        hint = HOST_NAME_HINT if unnamed else PLATFORM_HINT
+        return f"error: JAX has no device (JAX_PLATFORMS={platforms!r}): {reason}\n{hint}"
     return None
+
+
+def own_name_resolves() -> bool:
+    """Whether this machine's name has an address; processes on CPUs connect by it."""
+    try:
+        return bool(socket.getaddrinfo(socket.gethostname(), None))
+    except OSError:
+        return False
 
 
 def _is_distributed() -> bool:

@@ -16,8 +16,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from dstadapter_jax.cli.main import own_name_resolves
 from tests.helpers.processes import ROOT
 from tests.helpers.runs import write_config_file
+
+pytestmark = pytest.mark.skipif(
+    not own_name_resolves(), reason="this machine's name has no address: add it to /etc/hosts"
+)
 
 
 @pytest.fixture
