@@ -5,7 +5,7 @@ small JPEG, so that training decodes the sampled frames only.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from dstadapter_jax.data.video import reader as video
+from dstadapter_jax.data.video.pictures import pack_folder
 
 FILE_FORMAT = "array_record"  # the format of TFDS that is read and written without TensorFlow
 SHORT_SIDE = 256  # pixels; training resizes to it anyway
@@ -22,7 +23,7 @@ MAX_FRAMES = 10_000  # a clip is one record and is held in memory
 
 STORAGES = {
     "frames": f"Every frame as JPEG of quality {JPEG_QUALITY}, short side <= {SHORT_SIDE}.",
-    "original": "The video files, byte for byte.",
+    "original": "The video files, byte for byte; folders of pictures as ZIP archives.",
 }
 
 Example = dict[str, Any]
@@ -89,19 +90,15 @@ def encode_clip(clip: Clip, storage: str) -> Example:
     Raises:
         video.ClipError: The file can't be read or decoded, or has no frames.
     """
-    try:
-        source = clip.path if storage == "frames" else clip.path.read_bytes()
-    except OSError as error:
-        raise video.ClipError(clip.id, error.strerror or str(error)) from error
+    pixels: Example
     if storage == "frames":
-        info, sign = _describe(clip, source)
-        decoded = enumerate(video.iter_frames(source, name=clip.id))
-        jpegs = [encode_jpeg(shrink(frame)) if i in sign else b"" for i, frame in decoded]
-        video.check_whole(clip.id, info, len(jpegs))
-        pixels: Example = {"frames": jpegs[sign.start : sign.stop]}
+        jpegs: list[bytes] = []
+        info, sign = decode_clip(clip, clip.path, lambda x: jpegs.append(encode_jpeg(shrink(x))))
+        pixels = {"frames": jpegs}
     else:
-        info, sign = decode_whole(clip, source)
-        pixels = {"video": source}
+        content = read_content(clip)
+        info, sign = decode_clip(clip, content)
+        pixels = {"video": content}
         if clip.segment:
             pixels["first_frame"] = sign.start
     return {
@@ -116,12 +113,27 @@ def encode_clip(clip: Clip, storage: str) -> Example:
     }
 
 
-def decode_whole(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo, range]:
-    """Decode a clip as a build does, without keeping pixels.
+def read_content(clip: Clip) -> bytes:
+    """The bytes of a clip's file; a folder of pictures as a ZIP archive.
+
+    Raises:
+        video.ClipError: The file can't be read.
+    """
+    try:
+        return pack_folder(clip.path) if clip.path.is_dir() else clip.path.read_bytes()
+    except OSError as error:
+        raise video.ClipError(clip.id, error.strerror or str(error)) from error
+
+
+def decode_clip(
+    clip: Clip, source: video.VideoSource, on_frame: Callable[[np.ndarray], Any] | None = None
+) -> tuple[video.VideoInfo, range]:
+    """Decode a clip as a build does, with one frame in memory.
 
     Args:
         clip: The clip.
         source: Path or bytes of its file.
+        on_frame: Called with each frame of the sign, `(H, W, 3)` uint8 RGB.
 
     Returns:
         Properties of the file, and the range of the sign's frames.
@@ -129,17 +141,13 @@ def decode_whole(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo
     Raises:
         video.ClipError: The clip can't be stored.
     """
-    info, sign = _describe(clip, source)
-    video.check_decodes(source, info, name=clip.id)
-    return info, sign
-
-
-def _describe(clip: Clip, source: video.VideoSource) -> tuple[video.VideoInfo, range]:
-    """Properties of the file and the range of the sign's frames, before any frame is decoded."""
-    info = video.probe(source, name=clip.id)
-    if info.num_frames > MAX_FRAMES:
-        reason = f"has {info.num_frames} frames, more than {MAX_FRAMES}: cut it to one sign"
-        raise video.ClipError(clip.id, reason)
+    first, last = clip.segment or (0, MAX_FRAMES)
+    with video.open_frames(source, name=clip.id) as frames:
+        for index, frame in enumerate(frames):
+            video.check_num_frames(clip.id, index + 1, MAX_FRAMES)
+            if on_frame and first <= index <= last:
+                on_frame(frame.pixels())
+        info = frames.info()
     return info, _frames_of_sign(clip, info.num_frames)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dstadapter_jax.data.preprocess import PreprocessConfig, choose_frames, preprocess
 from dstadapter_jax.data.records import decode_in_time
-from dstadapter_jax.data.video.reader import ClipError, VideoInfo, check_decodes, probe, read_frames
+from dstadapter_jax.data.video.reader import ClipError, VideoInfo, probe, read_frames
 
 
 class Clip(NamedTuple):
@@ -27,7 +27,7 @@ class Clip(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ClipLimits:
-    """Limits of a clip, checked before it is decoded.
+    """Limits of a clip.
 
     Attributes:
         frames: Maximum number of frames, the same as in the dataset builders.
@@ -37,16 +37,12 @@ class ClipLimits:
     frames: int = 10_000
     seconds: float = math.inf
 
-    def check(self, video: str, info: VideoInfo) -> None:
-        """Raise ClipError for a clip that exceeds a limit."""
+    def check_seconds(self, video: str, info: VideoInfo) -> None:
+        """Raise ClipError for a clip that is too long."""
         seconds = info.num_frames / info.fps if info.fps else 0.0
-        for size, most, unit in (
-            (info.num_frames, self.frames, "frames"),
-            (seconds, self.seconds, "seconds"),
-        ):
-            if size > most:
-                problem = f"has {size:,.0f} {unit}, more than {most:,.0f}: cut it to one sign"
-                raise ClipError(video, problem)
+        if seconds > self.seconds:
+            problem = f"has {seconds:,.0f} seconds, more than {self.seconds:,.0f}"
+            raise ClipError(video, f"{problem}: cut it to one sign")
 
 
 def read_clip_file(
@@ -65,9 +61,9 @@ def read_clip_file(
     """
 
     def read() -> Clip:
-        info = probe(video)
-        (limits or ClipLimits()).check(video, info)
-        check_decodes(video, info)
+        bounds = limits or ClipLimits()
+        info = probe(video, max_frames=bounds.frames)
+        bounds.check_seconds(video, info)
         views, counts = preprocess(
             info.num_frames,
             lambda indices: read_frames(video, indices.tolist(), decoder=decoder),

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from dstadapter_jax.data.preprocess import PreprocessConfig, center_view
-from dstadapter_jax.data.video.reader import ClipError, iter_timed_frames, probe
+from dstadapter_jax.data.video.reader import ClipError, iter_timed_frames
 from dstadapter_jax.parallel.signals import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -48,12 +48,7 @@ def read_video(video: str) -> Iterator[list[Frame]]:
     Raises:
         ClipError: The video can't be read, or the file is truncated.
     """
-    if video == PIPE:
-        frames = _read_pipe()
-    else:
-        probe(video)
-        frames = iter_timed_frames(video)
-    for seconds, pixels in frames:
+    for seconds, pixels in _read_pipe() if video == PIPE else iter_timed_frames(video):
         yield [Frame(seconds, pixels)]
 
 

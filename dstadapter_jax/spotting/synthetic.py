@@ -16,7 +16,7 @@ from dstadapter_jax.data.clip_dataset import Example
 from dstadapter_jax.data.preprocess import PreprocessConfig, center_view
 from dstadapter_jax.data.records import FrameReader, decode_text
 from dstadapter_jax.data.video.container import VIDEO_SUFFIXES
-from dstadapter_jax.data.video.reader import DEFAULT_FPS, iter_frames, probe_whole
+from dstadapter_jax.data.video.reader import DEFAULT_FPS, iter_frames, probe
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.spotting.sources import Frame
 
@@ -67,7 +67,7 @@ class BackgroundFootage:
             self._clips.setdefault(signer, []).append(self._read(path, cfg))
 
     def _read(self, path: pathlib.Path, cfg: PreprocessConfig) -> Footage:
-        info = probe_whole(path)
+        info = probe(path, max_frames=MAX_BACKGROUND_FRAMES)
         self._num_frames += info.num_frames
         if self._num_frames > MAX_BACKGROUND_FRAMES:
             raise UserError(

@@ -6,7 +6,7 @@ import hashlib
 from tqdm import tqdm
 
 from dstadapter_jax.data.video import reader as video
-from tfds_builders.clip_examples import Clip, decode_whole
+from tfds_builders.clip_examples import Clip, decode_clip, read_content
 from tfds_builders.clip_shards import map_in_threads
 from tfds_builders.listing import Listing
 
@@ -44,11 +44,8 @@ def check_clips(listing: Listing) -> list[CheckedClip]:
 def check_clip(split: str, clip: Clip) -> CheckedClip:
     """Decode a whole clip and hash its file."""
     try:
-        info, sign = decode_whole(clip, clip.path)
-        with clip.path.open("rb") as file:  # in the system's cache after decoding
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        info, sign = decode_clip(clip, clip.path)
+        sha256 = hashlib.sha256(read_content(clip)).hexdigest()
     except video.ClipError as error:
         return CheckedClip(split, clip, error.reason)
-    except OSError as error:
-        return CheckedClip(split, clip, error.strerror or str(error))
     return CheckedClip(split, clip, "", info, len(sign), sha256)

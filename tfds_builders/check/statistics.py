@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dstadapter_jax.data.splits import SPLITS
 from tfds_builders.check.decoding import CheckedClip
 
+_SCANS = ("progressive", "interlaced")
+
 Counts = dict[str, dict[str, int]]  # value to the number of clips of each split
 
 
@@ -20,6 +22,12 @@ class Properties:
         codecs: By FFmpeg's name of the codec.
         fps: By mean frames per second.
         rotations: By degrees, counterclockwise.
+        pixel_aspects: By width to height of a stored pixel.
+        dynamic_ranges: By `SDR`, `HLG`, `PQ` or `SDR, BT.2020`.
+        streams: By number of video streams, of which one is read.
+        scans: By `progressive` or `interlaced`.
+        frame_sizes: By number of frame sizes in one file.
+        lost_pictures: By number of pictures before the first frame that can't be decoded.
     """
 
     frames: Counts
@@ -27,6 +35,12 @@ class Properties:
     codecs: Counts
     fps: Counts
     rotations: Counts
+    pixel_aspects: Counts
+    dynamic_ranges: Counts
+    streams: Counts
+    scans: Counts
+    frame_sizes: Counts
+    lost_pictures: Counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +73,12 @@ def count_properties(usable: Sequence[CheckedClip]) -> Properties:
         codecs=_by_count(_counts(usable, lambda one: one.info.codec)),
         fps=_by_count(_counts(usable, lambda one: f"{one.info.fps:.5g}")),
         rotations=_by_value(_counts(usable, lambda one: str(one.info.rotation))),
+        pixel_aspects=_by_count(_counts(usable, lambda one: one.info.pixel_aspect)),
+        dynamic_ranges=_by_count(_counts(usable, lambda one: one.info.dynamic_range)),
+        streams=_by_value(_counts(usable, lambda one: str(one.info.num_streams))),
+        scans=_by_count(_counts(usable, lambda one: _SCANS[one.info.interlaced])),
+        frame_sizes=_by_value(_counts(usable, lambda one: str(one.info.num_sizes))),
+        lost_pictures=_by_value(_counts(usable, lambda one: str(one.info.num_lost))),
     )
 
 

@@ -16,13 +16,14 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from dstadapter_jax.data.video import matroska
 from dstadapter_jax.errors import UserError
 
 VideoSource = str | os.PathLike | bytes  # a path, or the encoded file's bytes
 
 VIDEO_SUFFIXES = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+    *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mod", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".webp", ".wmv"),
 )
 # 4K in any orientation (4096x2160) with room to spare; one RGB frame of this size takes 48 MiB.
 MAX_PIXELS = 4096 * 4096
@@ -31,7 +32,7 @@ MAX_PIXELS = 4096 * 4096
 MAX_ELONGATION = 64
 # FFmpeg's names, without playlists (hls, dash, concat), which open other files and addresses, and
 # without images, subtitles and scripts, which are not clips.
-_CONTAINERS = "mp4,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,ogg,asf,yuv4mpegpipe"
+_CONTAINERS = "mp4,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,ogg,asf,gif,dv,yuv4mpegpipe"
 # Raised by PyAV, and by the callbacks that read the file for it, for damaged clips.
 _READ_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, MemoryError)
 
@@ -55,6 +56,7 @@ class OpenClip(NamedTuple):
     name: str
     container: InputContainer
     stream: VideoStream
+    num_streams: int  # of video
 
 
 @contextlib.contextmanager
@@ -73,8 +75,17 @@ def open_clip(source: VideoSource | BinaryIO, name: str | None) -> Iterator[Open
             metadata_errors="replace",
         ) as container,
     ):
+        is_matroska = "matroska" in container.format.name and file.seekable()
+        if is_matroska and (problem := matroska.find_problem(file)):
+            raise ClipError(clip, problem)
         size = container.size if file.seekable() else math.inf  # unknown for a pipe
-        yield OpenClip(clip, container, _video_stream(container, clip, size))
+        streams = _video_streams(container)
+        if not streams:
+            raise ClipError(clip, "holds no video stream")
+        best = container.streams.best("video")  # FFmpeg's choice
+        stream = best if best in streams else streams[0]
+        _prepare(stream, clip, size)
+        yield OpenClip(clip, container, stream, len(streams))
 
 
 def clip_name(source: VideoSource | BinaryIO, name: str | None) -> str:
@@ -119,21 +130,17 @@ def open_file(source: VideoSource | BinaryIO) -> Iterator[BinaryIO]:
         yield file
 
 
-def _video_stream(container: InputContainer, clip: str, file_size: float) -> VideoStream:
+def _video_streams(container: InputContainer) -> list[VideoStream]:
     # FFmpeg treats the cover art of an audio file as a video stream.
     cover = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & cover]
-    if not streams:
-        raise ClipError(clip, "holds no video stream")
-    stream = streams[0]
+    return [s for s in container.streams.video if not s.disposition & cover]
+
+
+def _prepare(stream: VideoStream, clip: str, file_size: float) -> None:
+    """Check a stream's header and set its decoder's options."""
     if stream.codec_context is None:
         raise ClipError(clip, "holds video of a kind that FFmpeg has no decoder for, or is cut off")
-    if stream.width * stream.height > MAX_PIXELS:
-        problem = f"has frames of {stream.width}x{stream.height}, more than {MAX_PIXELS:,} pixels"
-        raise ClipError(clip, f"{problem}; scale it down first")
-    if max(stream.width, stream.height) > MAX_ELONGATION * max(min(stream.width, stream.height), 1):
-        problem = f"has frames of {stream.width}x{stream.height}, which is too oblong"
-        raise ClipError(clip, f"{problem}: more than {MAX_ELONGATION} to 1; crop it first")
+    check_size(clip, stream.width, stream.height)
     if any(entry.pos + entry.size > file_size for entry in stream.index_entries):
         raise ClipError(clip, "is truncated: its index points beyond the file's end")
     # The loader's threads decode many clips at once: one thread per clip is most efficient and adds
@@ -141,4 +148,13 @@ def _video_stream(container: InputContainer, clip: str, file_size: float) -> Vid
     stream.thread_count = 1
     # For frames that are larger than in the file's header.
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    return stream
+
+
+def check_size(clip: str, width: int, height: int) -> None:
+    """Raise ClipError for frames that are too large or too oblong to process."""
+    if width * height > MAX_PIXELS:
+        problem = f"has frames of {width}x{height}, more than {MAX_PIXELS:,} pixels"
+        raise ClipError(clip, f"{problem}; scale it down first")
+    if max(width, height) > MAX_ELONGATION * max(min(width, height), 1):
+        problem = f"has frames of {width}x{height}, which is too oblong"
+        raise ClipError(clip, f"{problem}: more than {MAX_ELONGATION} to 1; crop it first")

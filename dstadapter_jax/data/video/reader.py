@@ -4,116 +4,83 @@ PyAV is the default decoder; decord, with which the reference was trained, is th
 give the same frames wherever decord is right, pixel for pixel but for 8-bit frames of odd height
 and the inverse DCT's last bit in coarse MPEG-4 Part 2. decord 0.6, though, returns wrong frames,
 silently, on open-GOP H.264, on MPEG-TS, and on MPEG-4 Part 2 with B-frames, and does not undo
-mirroring; PyAV has none of these faults. Edit lists decord would read wrong are refused.
+mirroring; PyAV has none of these faults. Clips that decord would show otherwise are refused.
+
+Frames are shown as FFmpeg shows them: those of the best video stream, with square pixels, of one
+size, and of standard dynamic range.
 
 Clips come from outside and are not trusted: only ordinary video containers are opened, a file can't
 make FFmpeg open another file or an address, a frame's size is bounded, and whatever is wrong with a
 clip is one `ClipError`. Every call opens its own decoder: call from as many threads as you like.
 """
 
-import dataclasses
+import contextlib
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import BinaryIO
 
-import av
 import numpy as np
-from av.video.frame import VideoFrame
 
 from dstadapter_jax.data.video.container import (
     ClipError,
-    OpenClip,
     VideoSource,
     blame,
     clip_name,
     open_clip,
     open_file,
 )
-from dstadapter_jax.data.video.pixels import Orientation, orientation_of, to_rgb, upright
+from dstadapter_jax.data.video.decoding import DEFAULT_FPS, Frames, VideoFrames, VideoInfo
+from dstadapter_jax.data.video.dynamic_range import SDR
+from dstadapter_jax.data.video.pictures import PICTURE_SUFFIXES, open_pictures
 from dstadapter_jax.errors import ConfigError
 
 DECODERS = ("pyav", "decord")
-DEFAULT_FPS = 25.0  # where a file states none
-_NO_FRAME = "holds no frame that can be decoded"
 
 
-@dataclasses.dataclass(frozen=True)
-class VideoInfo:
-    """What `probe` finds.
+@contextlib.contextmanager
+def open_frames(source: VideoSource | BinaryIO, *, name: str | None = None) -> Iterator[Frames]:
+    """Open a clip for one iteration over its frames.
 
-    Attributes:
-        num_frames: frames that are shown; those an edit list skips don't count.
-        fps: average frames a second, 0 if the file states none.
-        height, width: pixels of the upright frame, `rotation` applied.
-        codec: FFmpeg's name for it, such as `h264`.
-        rotation: degrees, counterclockwise, that turn a stored frame upright.
+    `name` is what errors call the clip, its path if not given. Any failure to read or decode inside
+    the block is a `ClipError`.
     """
+    clip = clip_name(source, name)
+    with blame(clip):
+        pictures = None
+        if isinstance(source, str | os.PathLike | bytes):
+            pictures = open_pictures(source, clip)
+    if pictures is not None:
+        yield pictures
+        return
+    with open_clip(source, name) as opened:
+        yield VideoFrames(opened)
 
-    num_frames: int
-    fps: float
-    height: int
-    width: int
-    codec: str
-    rotation: int
 
+def probe(
+    source: VideoSource, *, max_frames: int | None = None, name: str | None = None
+) -> VideoInfo:
+    """Describe a clip by decoding all of it.
 
-def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
-    """Describes a clip; decodes its first frame only.
+    Args:
+        source: A path, or the encoded file's bytes.
+        max_frames: Bound on the number of frames.
+        name: The clip's name in errors; its path if not given.
 
-    `name` is what errors call the clip, its path if not given. Raises `ClipError` if the clip
-    can't be read.
+    Raises:
+        ClipError: The clip can't be read, is damaged or truncated, or has more frames.
     """
-    with open_clip(source, name) as clip:
-        num_frames, end, first = 0, 0.0, None
-        for packet in clip.container.demux():
-            if packet.pts is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream.index != clip.stream.index:
-                continue
-            num_frames += packet.size > 0 and not packet.is_discard
-            if first is None:
-                first = next(iter(clip.stream.decode(packet)), None)
-        if first is None:
-            raise ClipError(clip.name, _NO_FRAME)
-        _check_end(clip, end)
-        orientation = orientation_of(first)
-        height, width = upright(np.empty((first.height, first.width)), orientation).shape
-        fps = float(clip.stream.average_rate or clip.stream.guessed_rate or 0)
-        codec = clip.stream.codec_context.name
-        rotation = 90 * orientation.quarter_turns
-        return VideoInfo(num_frames, fps, height, width, codec, rotation)
+    with open_frames(source, name=name) as frames:
+        for count, _ in enumerate(frames, 1):
+            check_num_frames(frames.name, count, max_frames)
+        return frames.info()
 
 
-def _check_end(clip: OpenClip, end: float) -> None:
-    """Refuses Matroska and WebM, which have no count of frames, if they end before they say."""
-    declared = (clip.container.duration or 0) / av.time_base
-    if "matroska" in clip.container.format.name and end < 0.99 * declared - 0.25:
-        problem = f"is truncated: it ends after {end:.1f} of {declared:.1f} seconds"
-        raise ClipError(clip.name, problem)
-
-
-def probe_whole(source: VideoSource, *, name: str | None = None) -> VideoInfo:
-    """Like `probe`, but decodes the whole clip, and raises `ClipError` if it lacks a frame."""
-    info = probe(source, name=name)
-    check_decodes(source, info, name=name)
-    return info
-
-
-def check_decodes(source: VideoSource, info: VideoInfo, *, name: str | None = None) -> None:
-    """Decodes the whole clip; raises `ClipError` if it lacks a frame that `probe` counted."""
-    with open_clip(source, name) as clip:
-        check_whole(clip.name, info, decoded=sum(1 for _ in _decode(clip)))
-
-
-def check_whole(clip: str, info: VideoInfo, decoded: int) -> None:
-    """Raises `ClipError` if fewer frames were decoded than the clip should have.
-
-    Frames would be counted otherwise than they are shown, and the rest be out of step.
-    """
-    if decoded != info.num_frames:
-        missing = info.num_frames - decoded
-        raise ClipError(clip, f"is damaged: {missing} of {info.num_frames} frames can't be decoded")
+def check_num_frames(clip: str, num_frames: int, max_frames: int | None) -> None:
+    """Raise ClipError if a clip has more frames than a bound."""
+    if max_frames is not None and num_frames > max_frames:
+        raise ClipError(clip, f"has more than {max_frames:,} frames: cut it to one sign")
 
 
 def read_frames(
@@ -142,7 +109,7 @@ def read_frames(
 
 
 def iter_frames(source: VideoSource, *, name: str | None = None) -> Iterator[np.ndarray]:
-    """Yields every frame of a clip once, upright, as (height, width, 3) uint8 RGB.
+    """Yield every frame of a clip once, upright, as (height, width, 3) uint8 RGB.
 
     `name` is what errors call the clip, its path if not given. Raises `ClipError`, while
     iterating, if the clip can't be read.
@@ -159,15 +126,18 @@ def iter_timed_frames(
     They never go back: where a stream's own times do, since it was joined of several, it goes on
     with the next frame's time. A file object is read on as it comes, and never back.
     """
-    with open_clip(source, name) as clip:
-        rate = float(clip.stream.average_rate or clip.stream.guessed_rate or DEFAULT_FPS)
-        offset, last = 0.0, -1 / rate
-        for index, (frame, orientation) in enumerate(_decode(clip)):
-            seconds = index / rate if frame.time is None else frame.time
-            if index == 0 or seconds + offset <= last:
-                offset = last + 1 / rate - seconds
+    with open_frames(source, name=name) as frames:
+        offset, last, step = 0.0, 0.0, 1 / DEFAULT_FPS
+        for index, frame in enumerate(frames):
+            seconds = index * step if frame.seconds is None else frame.seconds
+            if index == 0:
+                offset = -seconds
+            elif seconds + offset <= last:
+                offset = last + step - seconds
+            elif frame.seconds is not None:
+                step = seconds + offset - last
             last = seconds + offset
-            yield last, np.ascontiguousarray(to_rgb(frame, orientation))
+            yield last, frame.pixels()
 
 
 def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.ndarray:
@@ -175,17 +145,17 @@ def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.
     for position, index in enumerate(indices):
         positions.setdefault(index, []).append(position)
     last, num_frames = max(indices), 0
-    with open_clip(source, name) as clip:
-        for index, (frame, orientation) in enumerate(_decode(clip)):
+    with open_frames(source, name=name) as frames:
+        for index, frame in enumerate(frames):
             num_frames += 1
             if index in positions:
-                pixels = to_rgb(frame, orientation)
+                pixels = frame.pixels()
                 if index == min(positions):
-                    frames = np.empty((len(indices), *pixels.shape), np.uint8)
-                frames[positions[index]] = pixels
+                    chosen = np.empty((len(indices), *pixels.shape), np.uint8)
+                chosen[positions[index]] = pixels
             if index == last:
-                return frames
-        raise ClipError(clip.name, _too_short(last, num_frames))
+                return chosen
+        raise ClipError(frames.name, _too_short(last, num_frames))
 
 
 def _read_decord(source: VideoSource, indices: list[int], name: str | None) -> np.ndarray:
@@ -194,6 +164,8 @@ def _read_decord(source: VideoSource, indices: list[int], name: str | None) -> n
     info, clip = probe(source, name=name), clip_name(source, name)
     if max(indices) >= info.num_frames:
         raise ClipError(clip, _too_short(max(indices), info.num_frames))
+    if reason := _unlike_decord(info):
+        raise ClipError(clip, f"decord would show it otherwise: {reason}; use the decoder pyav")
     try:
         # A file object: FFmpeg would take some paths, such as "concat:a|b", for more than a path.
         with blame(clip), open_file(source) as file:
@@ -205,6 +177,19 @@ def _read_decord(source: VideoSource, indices: list[int], name: str | None) -> n
     except decord.DECORDError as error:
         problem = str(error).strip().partition("\n")[0]  # the rest is a C++ stack trace
         raise ClipError(clip, f"decord fails ({problem}); try the decoder pyav") from error
+
+
+def _unlike_decord(info: VideoInfo) -> str:
+    """Why decord would show a clip otherwise, or ''."""
+    if f".{info.codec}" in (*PICTURE_SUFFIXES, ".gif"):
+        return "it is a clip of pictures"
+    if info.pixel_aspect != "1:1":
+        return f"its pixels have the aspect ratio {info.pixel_aspect}"
+    if info.dynamic_range != SDR:
+        return f"its dynamic range is {info.dynamic_range}"
+    if info.num_sizes > 1:
+        return "its frame size changes"
+    return "it has several video streams" if info.num_streams > 1 else ""
 
 
 def check_decoder(decoder: str) -> None:
@@ -227,19 +212,6 @@ def _import_decord() -> ModuleType:
         ) from error
     decord.logging.set_level(decord.logging.QUIET)
     return decord
-
-
-def _decode(clip: OpenClip) -> Iterator[tuple[VideoFrame, Orientation]]:
-    size = None
-    for frame in clip.container.decode(clip.stream):
-        if size is None:
-            size, orientation = (frame.width, frame.height), orientation_of(frame)
-        if (frame.width, frame.height) != size:
-            problem = f"changes its frame size from {size[0]}x{size[1]}"
-            raise ClipError(clip.name, f"{problem} to {frame.width}x{frame.height}")
-        yield frame, orientation
-    if size is None:
-        raise ClipError(clip.name, _NO_FRAME)
 
 
 def _too_short(last: int, num_frames: int) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from dstadapter_jax.data.video import reader as video
-from dstadapter_jax.data.video.reader import ClipError, iter_frames, probe, probe_whole, read_frames
+from dstadapter_jax.data.video.decoding import VideoInfo
+from dstadapter_jax.data.video.reader import ClipError, iter_frames, probe, read_frames
 from tests.helpers.clips import barcoded_frames, read_barcode, write_clip
 
 FRAMES = barcoded_frames(30, 64, 96)
@@ -155,9 +156,9 @@ def test_colors_are_the_drawn_ones(tmp_path):
 
 
 def test_probe_describes_the_clip(clip, tmp_path):
-    assert probe(clip) == video.VideoInfo(30, 30.0, 64, 96, "h264", 0)
+    assert probe(clip) == VideoInfo(30, 30.0, 64, 96, "h264", 0)
     slow = _written(tmp_path, "slow.mp4", codec="mpeg4", fps=12)
-    assert probe(slow.read_bytes()) == video.VideoInfo(30, 12.0, 64, 96, "mpeg4", 0)
+    assert probe(slow.read_bytes()) == VideoInfo(30, 12.0, 64, 96, "mpeg4", 0)
 
 
 def test_broken_metadata_does_not_matter(tmp_path, clip):
@@ -289,31 +290,19 @@ def test_oblong_frames_are_refused(tmp_path):
         probe(path)
 
 
-def test_a_clip_that_lacks_frames_is_found_when_decoded_whole(tmp_path):
-    whole = _written(tmp_path, "c.ts", barcoded_frames(60, 64, 96), options={"g": "12"})
-    assert probe_whole(whole) == probe(whole)
+def test_damage_in_the_middle_is_found(tmp_path):
+    whole = _written(tmp_path, "c.mkv", barcoded_frames(60, 64, 96), options={"g": "12"})
     refused = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         damaged = bytearray(whole.read_bytes())
-        start = int(rng.integers(len(damaged) // 4, len(damaged) - 400))
-        damaged[start : start + 400] = rng.bytes(400)
+        start = int(rng.integers(len(damaged) // 4, len(damaged) - 1000))
+        damaged[start : start + 400] = bytes(400)
         with contextlib.suppress(ClipError):
-            decoded = sum(1 for _ in iter_frames(bytes(damaged)))
-            if probe(bytes(damaged)).num_frames != decoded:
-                with pytest.raises(ClipError, match=r"damaged: -?\d+ of \d+ frames can't be"):
-                    probe_whole(bytes(damaged))
-                refused += 1
-    assert refused
-
-
-def test_frame_size_that_changes_is_refused(tmp_path):
-    parts = []
-    for size in ((64, 96), (48, 64)):
-        frames = barcoded_frames(3, *size)
-        parts.append(_written(tmp_path, f"{size[0]}.ts", frames, codec="mpeg2video"))
-    with pytest.raises(ClipError, match="changes its frame size from 96x64 to 64x48"):
-        list(iter_frames(b"".join(part.read_bytes() for part in parts)))
+            assert probe(bytes(damaged)).num_frames == 60
+            continue
+        refused += 1
+    assert refused > 10
 
 
 def test_error_survives_pickling():
@@ -358,7 +347,7 @@ def test_matroska_that_ends_too_early(tmp_path, name, codec):
     write_clip(path, barcoded_frames(60, 64, 64), codec=codec)
     assert probe(path).num_frames == 60
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ClipError, match=r"is truncated: it ends after [01]\.\d of 2\.0 seconds"):
+    with pytest.raises(ClipError, match="is truncated: its last part is missing"):
         probe(path)
 
 

@@ -1,0 +1,205 @@
+"""Decoding of all frames of a clip, in order of display, with what it finds about the clip."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import av
+import cv2
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from dstadapter_jax.data.video.container import ClipError, OpenClip, check_size
+from dstadapter_jax.data.video.dynamic_range import SDR, range_of, to_sdr
+from dstadapter_jax.data.video.pixels import Orientation, orientation_of, to_rgb
+
+DEFAULT_FPS = 25.0  # of clips without times, as in FFmpeg
+NO_FRAME = "holds no frame that can be decoded"
+_RATE_TOLERANCE = 0.02  # of the header's frame rate; times in WebM are rounded to milliseconds
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInfo:
+    """Properties of a clip whose frames were all decoded.
+
+    Attributes:
+        num_frames: Number of frames that are shown; those an edit list skips don't count.
+        fps: Mean frames per second by the frames' times; 0 if there are none.
+        height: Pixels of the first frame as it is shown: upright, with square pixels.
+        width: Likewise.
+        codec: FFmpeg's name, such as `h264`.
+        rotation: Degrees, counterclockwise, that turn a stored frame upright.
+        pixel_aspect: Width to height of a stored pixel, such as `16:15`.
+        dynamic_range: `SDR`, `HLG`, `PQ` or `SDR, BT.2020`; frames are read as SDR.
+        num_streams: Number of video streams; FFmpeg's choice is read.
+        interlaced: Whether frames consist of two fields.
+        num_lost: Number of pictures before the first frame that can't be decoded, where a
+            recording was cut.
+        num_sizes: Number of frame sizes; later sizes are scaled to the first.
+    """
+
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+    codec: str
+    rotation: int = 0
+    pixel_aspect: str = "1:1"
+    dynamic_range: str = SDR
+    num_streams: int = 1
+    interlaced: bool = False
+    num_lost: int = 0
+    num_sizes: int = 1
+
+
+class DecodedFrame(NamedTuple):
+    """A frame that is converted to pixels when they are asked for.
+
+    Attributes:
+        seconds: Time in the stream; None if the stream has none.
+        pixels: Function that returns `(H, W, 3)` uint8 RGB, upright.
+    """
+
+    seconds: float | None
+    pixels: Callable[[], np.ndarray]
+
+
+class Frames(Protocol):
+    """The frames of a clip, which can be iterated over once."""
+
+    name: str
+
+    def __iter__(self) -> Iterator[DecodedFrame]: ...
+
+    def info(self) -> VideoInfo:
+        """Properties of the clip, after the iteration."""
+
+
+class VideoFrames:
+    """The frames of a video file, as FFmpeg decodes them.
+
+    Pictures before the first frame that can't be decoded are counted as lost: streams that were cut
+    begin with them. Any later error of the decoder is damage.
+    """
+
+    def __init__(self, clip: OpenClip):
+        self.name, self._clip = clip.name, clip
+        self._num_frames = self._num_lost = 0
+        self._first_seconds = self._last_seconds = 0.0
+        self._sizes: set[tuple[int, int]] = set()
+        self._look: _Look | None = None
+
+    def __iter__(self) -> Iterator[DecodedFrame]:
+        first_packets: list[Packet] = []
+        for frame in self._decode(first_packets):
+            if self._look is None:
+                self._look = _look_of(frame, self._clip)
+                self._first_seconds = frame.time or 0.0
+                self._num_lost = _num_before(first_packets, frame)
+            self._sizes.add((frame.width, frame.height))
+            self._num_frames += 1
+            self._last_seconds = frame.time or 0.0
+            yield DecodedFrame(frame.time, functools.partial(self._look.pixels, frame))
+        if self._look is None:
+            raise ClipError(self.name, NO_FRAME)
+
+    def info(self) -> VideoInfo:
+        """Properties of the clip, after the iteration."""
+        stream, look = self._clip.stream, self._look
+        assert look is not None
+        return VideoInfo(
+            num_frames=self._num_frames,
+            fps=self._fps(),
+            height=look.height,
+            width=look.width,
+            codec=stream.codec_context.name,
+            rotation=90 * look.orientation.quarter_turns,
+            pixel_aspect=look.pixel_aspect,
+            dynamic_range=look.dynamic_range,
+            num_streams=self._clip.num_streams,
+            interlaced=look.interlaced,
+            num_lost=self._num_lost,
+            num_sizes=len(self._sizes),
+        )
+
+    def _fps(self) -> float:
+        """The header's frame rate, unless the frames' times contradict it."""
+        declared = float(self._clip.stream.average_rate or 0)
+        seconds = self._last_seconds - self._first_seconds
+        if seconds <= 0:
+            return declared
+        measured = (self._num_frames - 1) / seconds
+        return declared if abs(declared / measured - 1) <= _RATE_TOLERANCE else measured
+
+    def _decode(self, first_packets: list[Packet]) -> Iterator[VideoFrame]:
+        """Decode all frames, and list the packets until the first one."""
+        started = False  # with a picture that does not depend on others
+        for packet in self._clip.container.demux(self._clip.stream):
+            if self._look is None and packet.size and not packet.is_discard:
+                first_packets.append(packet)
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError as error:
+                if started:
+                    problem = f"is damaged: a picture{_at(packet)} can't be decoded"
+                    raise ClipError(self.name, f"{problem} ({error.strerror})") from error
+                continue
+            # Where MPEG transport streams were joined, the first packet is marked, too.
+            if packet.is_corrupt and started and self._clip.container.format.name != "mpegts":
+                raise ClipError(self.name, f"is truncated: data is missing{_at(packet)}")
+            started = started or packet.is_keyframe or bool(frames)
+            yield from frames
+
+
+def _num_before(packets: list[Packet], frame: VideoFrame) -> int:
+    """Number of packets that were to be shown before a frame; undecodable ones may lack times."""
+    if frame.pts is None:
+        return 0
+    times = [packet.dts if packet.pts is None else packet.pts for packet in packets]
+    return sum(time is None or time < frame.pts for time in times)
+
+
+def _at(packet: Packet) -> str:
+    return "" if packet.pts is None else f" at {float(packet.pts * packet.time_base):.1f} seconds"
+
+
+class _Look(NamedTuple):
+    """How the stored frames of a clip are shown, by its first frame."""
+
+    orientation: Orientation
+    dynamic_range: str
+    pixel_aspect: str
+    interlaced: bool
+    width: int  # upright
+    height: int
+
+    def pixels(self, frame: VideoFrame) -> np.ndarray:
+        """Convert a frame to `(height, width, 3)` uint8 RGB."""
+        pixels = to_sdr(to_rgb(frame, self.orientation), self.dynamic_range)
+        if pixels.shape[:2] != (self.height, self.width):
+            pixels = resize(pixels, self.width, self.height)
+        return np.ascontiguousarray(pixels)
+
+
+def _look_of(frame: VideoFrame, clip: OpenClip) -> _Look:
+    aspect = clip.stream.sample_aspect_ratio or 1
+    width, height = max(round(frame.width * aspect), 1), frame.height
+    check_size(clip.name, width, height)
+    orientation = orientation_of(frame)
+    if orientation.quarter_turns % 2:
+        width, height = height, width
+    return _Look(
+        orientation,
+        range_of(frame),
+        f"{aspect.numerator}:{aspect.denominator}",
+        bool(frame.interlaced_frame),
+        width,
+        height,
+    )
+
+
+def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resize `(H, W, 3)` linearly."""
+    return cv2.resize(np.ascontiguousarray(pixels), (width, height))
