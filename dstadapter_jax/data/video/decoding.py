@@ -177,7 +177,10 @@ class _Look(NamedTuple):
 
     def pixels(self, frame: VideoFrame) -> np.ndarray:
         """Convert a frame to `(height, width, 3)` uint8 RGB."""
-        pixels = to_sdr(to_rgb(frame, self.orientation), self.dynamic_range)
+        if self.dynamic_range == SDR:
+            pixels = to_rgb(frame, self.orientation)
+        else:
+            pixels = to_sdr(to_rgb(frame, self.orientation, "rgb48le"), self.dynamic_range)
         if pixels.shape[:2] != (self.height, self.width):
             pixels = resize(pixels, self.width, self.height)
         return np.ascontiguousarray(pixels)

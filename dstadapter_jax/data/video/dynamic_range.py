@@ -17,7 +17,8 @@ _LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)  # of BT.2020's prim
 _BT2020_TO_BT709 = np.array(  # ITU-R BT.2087
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
 )
-_LEVELS = np.arange(256) / 255
+_BITS = 12
+_LEVELS = np.arange(2**_BITS) / (2**_BITS - 1)
 
 
 def range_of(frame: VideoFrame) -> str:
@@ -28,10 +29,11 @@ def range_of(frame: VideoFrame) -> str:
 
 
 def to_sdr(pixels: np.ndarray, dynamic_range: str) -> np.ndarray:
-    """Map `(H, W, 3)` uint8 RGB of BT.2020's primaries to BT.709; SDR pixels are unchanged."""
-    if dynamic_range == SDR:
-        return pixels
-    light = _LIGHT[dynamic_range][pixels]  # 1 is reference white
+    """Map `(H, W, 3)` uint16 RGB of BT.2020's primaries to uint8 RGB of BT.709.
+
+    `dynamic_range` is any but `SDR`.
+    """
+    light = _LIGHT[dynamic_range][pixels >> 16 - _BITS]  # 1 is reference white
     if dynamic_range == HLG:  # the opto-optical transfer function of a display of 1000 cd/m2
         luminance = light @ _LUMINANCE
         light *= (_HLG_PEAK / _REFERENCE_WHITE) * luminance[..., np.newaxis] ** np.float32(0.2)
@@ -52,7 +54,7 @@ def _pq_to_light() -> np.ndarray:
     return 10_000 / _REFERENCE_WHITE * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
 
 
-_LIGHT = {  # of the 256 levels
+_LIGHT = {  # of each level
     HLG: _hlg_to_scene_light().astype(np.float32),
     PQ: _pq_to_light().astype(np.float32),
     BT2020: (_LEVELS**2.4).astype(np.float32),

@@ -29,18 +29,21 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     return Orientation(round(frame.rotation / 90) % 4, mirrored)
 
 
-def to_rgb(frame: VideoFrame, orientation: Orientation) -> np.ndarray:
-    """Converts a frame to (height, width, 3) uint8 RGB, upright; may be a view."""
+def to_rgb(frame: VideoFrame, orientation: Orientation, rgb_format: str = "rgb24") -> np.ndarray:
+    """Converts a frame to (height, width, 3) RGB, upright; may be a view.
+
+    `rgb_format` is `rgb24`, uint8, or `rgb48le`, uint16.
+    """
     if frame.format.name in ("yuv420p10le", "yuv420p12le"):
-        return _swscale(_chroma_rows_as_decord(frame, orientation))
-    return upright(_swscale(frame), orientation)
+        return _swscale(_chroma_rows_as_decord(frame, orientation), rgb_format)
+    return upright(_swscale(frame, rgb_format), orientation)
 
 
-def _swscale(frame: VideoFrame) -> np.ndarray:
+def _swscale(frame: VideoFrame, rgb_format: str) -> np.ndarray:
     # POINT: a pixel takes its own block's chroma, as in decord's FFmpeg 4.1. 8-bit 4:2:0, the usual
     # case, has a converter of its own that does so whatever the flag, unless the height is odd:
     # then decord shifts the chroma within the picture, and we do not follow it.
-    return frame.to_ndarray(format="rgb24", interpolation=Interpolation.POINT, threads=1)
+    return frame.to_ndarray(format=rgb_format, interpolation=Interpolation.POINT, threads=1)
 
 
 def upright(pixels: np.ndarray, orientation: Orientation) -> np.ndarray:
