@@ -239,16 +239,15 @@ def signal_of(color: np.ndarray, dynamic_range: str) -> np.ndarray:
 @pytest.mark.parametrize("dynamic_range", HDR)
 @pytest.mark.parametrize("color", [(216, 60, 38), (128, 128, 128), (40, 90, 200), (235, 200, 180)])
 def test_high_dynamic_range_is_mapped_to_the_sdr_color(tmp_path, dynamic_range, color):
-    params = (
-        f"log-level=none:pools=none:frame-threads=1:colorprim=bt2020:transfer={HDR[dynamic_range]}"
-    )
-    options = {"x265-params": f"{params}:colormatrix=bt2020nc:range=limited:crf=4"}
+    params = f"colorprim=bt2020:transfer={HDR[dynamic_range]}:colormatrix=bt2020nc"
+    options = {"x264-params": params, "crf": "4", "bf": "0"}
     r, g, b = signal_of(np.array(color), dynamic_range)
     luma = 0.2627 * r + 0.6780 * g + 0.0593 * b
     levels = 64 + 876 * luma, 512 + 896 * (b - luma) / 1.8814, 512 + 896 * (r - luma) / 1.4746
     with av.open(str(tmp_path / "c.ts"), "w") as container:
-        stream = container.add_stream("libx265", rate=30, options=options)
+        stream = container.add_stream("libx264", rate=30, options=options)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        stream.codec_context.thread_count = 1
         frame = av.VideoFrame(64, 64, "yuv420p10le")
         for plane, level in zip(frame.planes, levels, strict=True):
             plane.update(np.full(plane.buffer_size // 2, round(level), np.uint16).tobytes())
