@@ -26,9 +26,10 @@ from tfds_builders.check import command as check
 from tfds_builders.clip_shards import FULL_DISK
 from tfds_builders.datasets import DATASETS
 from tfds_builders.excluded import ExcludedClips
-from tfds_builders.public_dataset import MAX_MISSING
 from tfds_builders.sources import first_names
 from tfds_builders.staging import Staging
+
+MAX_LABELS = 100  # in the summary
 
 _log = logging.getLogger("tfds_builders")  # __name__ is "__main__" here
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str], **builder_options: Any) -> int:
     datasets.refuse_empty(parser, argv)
     args = parser.parse_args(argv)
     builder_cls, config = datasets.choose(parser, args.dataset, args.manual_dir)
-    options = datasets.options(parser, builder_cls, config, args.max_missing)
+    options = datasets.options(parser, builder_cls, config, args)
     _build(builder_cls, options | builder_options, args)
     return 0
 
@@ -71,13 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of all datasets (default: TFDS_DATA_DIR, or else ~/tensorflow_datasets)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
-    parser.add_argument(
-        "--max_missing",
-        type=datasets.share,
-        metavar="SHARE",
-        help="share of each split's clips that may be missing or damaged; they are left out and "
-        f"listed in metadata.json (default {MAX_MISSING}); not for recordings, which may lack none",
-    )
+    datasets.add_options(parser)
     parser.add_argument(
         "--beam_pipeline_options",
         metavar="OPTION=VALUE,…",
@@ -187,6 +182,8 @@ def _summary(builder: tfds.core.DatasetBuilder) -> str:
         if missing := metadata["missing_labels"][split]:
             line += f", no clip of {len(missing)} labels: {first_names(missing)}"
         lines.append(line)
+    labels = builder.info.features["label"].names
+    lines.append(f"labels: {', '.join(labels[:MAX_LABELS])}" + ", …" * (num_labels > MAX_LABELS))
     lines += [f"splits: {metadata['split_method']}", f"dataset: {builder.data_dir}"]
     return "\n".join(lines)
 

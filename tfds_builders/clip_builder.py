@@ -1,10 +1,12 @@
 """Base class of all builders: a dataset of clips in shards, written here or on Beam's workers."""
 
 import abc
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
@@ -16,9 +18,13 @@ from tfds_builders import clip_examples
 from tfds_builders.clip_examples import Clip
 from tfds_builders.clip_shards import Shard, write_shard
 from tfds_builders.excluded import ExcludedClips
+from tfds_builders.listing import Listing
 
 CLIPS_PER_SHARD = 256  # about 400 MB of frames
 SHARDS = ".shards"  # folder of complete shards during a build, beside the dataset's versions
+
+
+_log = logging.getLogger(__name__)
 
 
 class ClipDatasetBuilder(FileReaderBuilder):
@@ -26,6 +32,19 @@ class ClipDatasetBuilder(FileReaderBuilder):
 
     Shards are moved into the dataset's folder once all of them are complete.
     """
+
+    MAX_MISSING: ClassVar[float] = 0.0
+
+    def __init__(self, *, max_missing: float | None = None, **kwargs: Any):
+        """Create the builder.
+
+        Args:
+            max_missing: Share of each split's clips that may be missing or damaged; by default
+                MAX_MISSING.
+            **kwargs: Arguments of TFDS's builders.
+        """
+        super().__init__(**kwargs)
+        self.max_missing = self.MAX_MISSING if max_missing is None else max_missing
 
     @abc.abstractmethod
     def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], ExcludedClips]:
@@ -40,6 +59,25 @@ class ClipDatasetBuilder(FileReaderBuilder):
         Raises:
             SourceError: The folder or its lists are wrong.
         """
+
+    def _plan_of(self, listing: Listing) -> tuple[Mapping[str, Sequence[Clip]], ExcludedClips]:
+        """The plan of listed clips, with their metadata and warnings."""
+        for warning in listing.warnings:
+            _log.warning("%s", warning)
+        excluded = listing.excluded(self.max_missing)
+        self.info.metadata.update(
+            split_method=listing.split_method,
+            num_listed=listing.num_listed(),
+            unavailable=listing.unavailable,
+            unlisted=listing.unlisted,
+            num_unlisted=listing.num_unlisted,
+            # Extended while clips are decoded, and written afterwards.
+            missing=excluded.reasons,
+            missing_clip_labels=excluded.labels,
+            missing_clip_signers=excluded.signers,
+        )
+        excluded.check()  # before hours of decoding
+        return listing.found, excluded
 
     def _storage(self) -> str:
         """`frames` or `original`."""

@@ -19,6 +19,7 @@ from dstadapter_jax.data.video.pictures import pack_folder
 FILE_FORMAT = "array_record"  # the format of TFDS that is read and written without TensorFlow
 SHORT_SIDE = 256  # pixels; training resizes to it anyway
 JPEG_QUALITY = 95
+MAX_ROUNDING = 1.0  # seconds by which a listed end may be after the last frame
 MAX_FRAMES = 10_000  # a clip is one record and is held in memory
 
 STORAGES = {
@@ -38,36 +39,40 @@ class Clip:
         path: The file.
         label: Name of the sign.
         signer: Name of the signer; '' where unknown.
-        segment: First and last frame of the sign, from 0; None for the whole file.
+        segment: First and last frame of the sign, from 0; None for the whole file. A last frame of
+            None is the file's.
+        seconds: Start and end of the sign since the first frame, instead of `segment`; the frame at
+            the end is excluded. An end of None is the file's.
     """
 
     id: str
     path: Path
     label: str
     signer: str = ""
-    segment: tuple[int, int] | None = None
+    segment: tuple[int, int | None] | None = None
+    seconds: tuple[float, float | None] | None = None
 
 
-def features(
-    storage: str, labels: Sequence[str] | None = None, *, segmented: bool = False
-) -> tfds.features.FeaturesDict:
+def features(storage: str, labels: Sequence[str] | None = None) -> tfds.features.FeaturesDict:
     """The schema of a stored clip.
 
     Args:
         storage: `frames` or `original`.
         labels: Label names in the order of their ids; None if the builder sets `names` of the
             feature `label` later, from the data.
-        segmented: Whether files show more than the sign. The storage `frames` keeps the sign only;
-            `original` has its place in `first_frame` and `num_frames`.
+
+    Where a file shows more than the sign, the storage `frames` keeps the sign only; `original` has
+    its place in `first_frame` and `num_frames`.
     """
     text, scalar = tfds.features.Text, tfds.features.Scalar
     if storage == "frames":
         # Text is TFDS's feature for bytes of any length; a Sequence is read as a list of bytes.
         pixels = {"frames": tfds.features.Sequence(text(), doc="JPEG files, in order of display.")}
     else:
-        pixels = {"video": text(doc="The video file's bytes.")}
-        if segmented:
-            pixels["first_frame"] = scalar(np.int32, doc="First frame of the sign, from 0.")
+        pixels = {
+            "video": text(doc="The video file's bytes."),
+            "first_frame": scalar(np.int32, doc="First frame of the sign, from 0."),
+        }
     return tfds.features.FeaturesDict(
         {
             "id": text(doc="Unique name of the clip."),
@@ -98,9 +103,7 @@ def encode_clip(clip: Clip, storage: str) -> Example:
     else:
         content = read_content(clip)
         info, sign = decode_clip(clip, content)
-        pixels = {"video": content}
-        if clip.segment:
-            pixels["first_frame"] = sign.start
+        pixels = {"video": content, "first_frame": sign.start}
     return {
         "id": clip.id,
         **pixels,
@@ -132,32 +135,49 @@ def decode_clip(
 
     Args:
         clip: The clip.
-        source: Path or bytes of its file.
+        source: Path or bytes of its file. Of a path, frames long before the sign may be skipped.
         on_frame: Called with each frame of the sign, `(H, W, 3)` uint8 RGB.
 
     Returns:
-        Properties of the file, and the range of the sign's frames.
+        Properties of the file, and the range of the sign's frames, from the first decoded frame.
 
     Raises:
         video.ClipError: The clip can't be stored.
     """
-    first, last = clip.segment or (0, MAX_FRAMES)
-    with video.open_frames(source, name=clip.id) as frames:
+    start, end = clip.seconds or (0.0, None)
+    first, last = clip.segment or (0, None)
+    sign, seconds = range(0), 0.0
+    with video.open_frames(
+        source, name=clip.id, start=0.0 if isinstance(source, bytes) else start
+    ) as frames:
         for index, frame in enumerate(frames):
+            seconds = index / video.DEFAULT_FPS if frame.seconds is None else frame.seconds
+            if end is not None and seconds >= end:
+                break
             video.check_num_frames(clip.id, index + 1, MAX_FRAMES)
-            if on_frame and first <= index <= last:
+            if index < first or (last is not None and index > last) or seconds < start:
+                continue
+            sign = range(sign.start if sign else index, index + 1)
+            if on_frame:
                 on_frame(frame.pixels())
-        info = frames.info()
-    return info, _frames_of_sign(clip, info.num_frames)
+        else:  # no break: the file was decoded to its end
+            _check_end(clip, index + 1, seconds)
+        return frames.info(), sign
 
 
-def _frames_of_sign(clip: Clip, num_frames: int) -> range:
-    first, last = clip.segment or (0, num_frames - 1)
+def _check_end(clip: Clip, num_frames: int, seconds: float) -> None:
+    """Raise ClipError if a file of some frames, the last one at some seconds, ends too early."""
+    first, last = clip.segment or (0, None)
     # A last frame that equals the number of frames was counted from 1 or is exclusive.
-    if first >= num_frames or last > num_frames:
-        reason = f"has {num_frames} frames, but the sign is listed in frames {first} to {last}"
+    if first >= num_frames or (last or 0) > num_frames:
+        listed = f"from frame {first}" if last is None else f"in frames {first} to {last}"
+        reason = f"has {num_frames} frames, but the sign is listed {listed}"
         raise video.ClipError(clip.id, reason)
-    return range(first, min(last + 1, num_frames))
+    start, end = clip.seconds or (0.0, None)
+    if start > seconds or (end or 0.0) > seconds + MAX_ROUNDING:
+        listed = f"from {start:g}" + ("" if end is None else f" to {end:g}")
+        reason = f"ends at {seconds:.1f} seconds, but the sign is listed {listed} seconds"
+        raise video.ClipError(clip.id, reason)
 
 
 def shrink(frame: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ class Shard:
 
     def inputs_fingerprint(self, features: tfds.features.FeaturesDict) -> str:
         """A hash of all that the shard depends on: clips, their files' size and time, encoding."""
-        clips = [(c.id, c.label, c.signer, c.segment, _stat(c.path)) for c in self.clips]
+        clips = [(c.id, c.label, c.signer, c.segment, c.seconds, _stat(c.path)) for c in self.clips]
         encoding = self.storage, features["label"].names, SHORT_SIDE, JPEG_QUALITY
         return hashlib.sha256(repr((clips, encoding)).encode()).hexdigest()
 

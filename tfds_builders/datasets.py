@@ -47,18 +47,38 @@ def choose(
     return builder_cls, config or configs[0]
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a builder's clips."""
+    parser.add_argument(
+        "--max_missing",
+        type=share,
+        metavar="SHARE",
+        help="share of each split's clips that may be missing or damaged; they are left out and "
+        f"listed in metadata.json (default {PublicDatasetBuilder.MAX_MISSING}; recordings: 0)",
+    )
+    parser.add_argument(
+        "--layout",
+        metavar="LEVELS",
+        help="recordings: levels of folders from the top, such as split/label or signer/label",
+    )
+    parser.add_argument(
+        "--encoding", help="recordings: encoding of the table, such as cp1252 (default UTF-8)"
+    )
+
+
 def options(
     parser: argparse.ArgumentParser,
     builder_cls: type[tfds.core.DatasetBuilder],
     config: str,
-    max_missing: float | None,
+    args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """The builder's arguments; exit if `max_missing` has no effect on the dataset."""
-    if max_missing is None:
-        return {"config": config}
-    if not issubclass(builder_cls, PublicDatasetBuilder):
-        parser.error(f"--max_missing has no effect on {builder_cls.name}")
-    return {"config": config, "max_missing": max_missing}
+    """The builder's arguments; exit if an option has no effect on the dataset."""
+    names = ("max_missing", "layout", "encoding")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    for name in given.keys() - {"max_missing"}:
+        if builder_cls.name != "recordings":
+            parser.error(f"--{name} has no effect on {builder_cls.name}")
+    return {"config": config, **given}
 
 
 def share(text: str) -> float:

@@ -20,6 +20,7 @@ class Missing(NamedTuple):
 
     label: str
     signer: str
+    reason: str = NO_FILE
 
 
 @dataclasses.dataclass
@@ -90,7 +91,7 @@ class Listing:
         )
         for split, clips in self.missing.items():
             for clip_id, clip in clips.items():
-                excluded.add(split, clip_id, clip.label, clip.signer, NO_FILE)
+                excluded.add(split, clip_id, clip.label, clip.signer, clip.reason)
         return excluded
 
     def check(self) -> None:

@@ -21,8 +21,6 @@ from tfds_builders.excluded import ExcludedClips, UnusableClipsError
 from tfds_builders.listing import Listing
 from tfds_builders.sources import SourceError, files_below, root_above, unlisted_warnings
 
-MAX_MISSING = 0.005  # share of a split's listed clips
-
 _log = logging.getLogger(__name__)
 
 
@@ -34,24 +32,19 @@ class ClipConfig(tfds.core.BuilderConfig):
         variant: Name of a choice of clips or splits.
         storage: `frames` or `original`.
         upstream_labels: Whether ids start at 1, with a class 0 without clips, as in the reference.
-        segmented: Whether files show more than the sign.
     """
 
     variant: str = ""
     storage: str = "frames"
     upstream_labels: bool = False
-    segmented: bool = False
 
 
-def configs(
-    variants: Mapping[str, str], *, upstream: str = "", segmented: bool = False
-) -> list[ClipConfig]:
+def configs(variants: Mapping[str, str], *, upstream: str = "") -> list[ClipConfig]:
     """Configs `VARIANT`, which stores frames, and `VARIANT-original`, which stores the files.
 
     Args:
         variants: Name to description.
         upstream: Description of the reference's labels; adds `VARIANT-upstream[-original]`.
-        segmented: Whether files show more than the sign.
     """
     return [
         ClipConfig(
@@ -60,7 +53,6 @@ def configs(
             variant=variant,
             storage=storage,
             upstream_labels=base,
-            segmented=segmented,
         )
         for variant, about in variants.items()
         for base in ([False, True] if upstream else [False])
@@ -73,25 +65,18 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
 
+    MAX_MISSING = 0.005
     NUM_CLIPS: ClassVar[Mapping[str, int]] = {}
 
-    def __init__(
-        self,
-        *,
-        max_missing: float = MAX_MISSING,
-        num_clips: Mapping[str, int] | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, *, num_clips: Mapping[str, int] | None = None, **kwargs: Any):
         """Create the builder.
 
         Args:
-            max_missing: Share of each split's clips that may be missing or damaged.
             num_clips: For each split, the number of clips that its list must have; by default those
                 of the official splits, NUM_CLIPS.
-            **kwargs: Arguments of TFDS's builders.
+            **kwargs: Arguments of the base class.
         """
         super().__init__(**kwargs)
-        self._max_missing = max_missing
         self._num_clips = self.NUM_CLIPS if num_clips is None else num_clips
 
     @abc.abstractmethod
@@ -108,8 +93,7 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        labels, segmented = self._label_names(), config.segmented
-        return self._clip_info(clip_examples.features(config.storage, labels, segmented=segmented))
+        return self._clip_info(clip_examples.features(config.storage, self._label_names()))
 
     def listing(self, folder: Path) -> Listing:
         """The listed clips, and their files below `folder`.
@@ -143,31 +127,11 @@ class PublicDatasetBuilder(ClipDatasetBuilder):
 
     def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], ExcludedClips]:
         listing = self.listing(folder)
-        for warning in listing.warnings:
-            _log.warning("%s", warning)
-        excluded = self._excluded(listing)
-        self.info.metadata.update(
-            split_method=listing.split_method,
-            num_listed=listing.num_listed(),
-            unavailable=listing.unavailable,
-            unlisted=listing.unlisted,
-            num_unlisted=listing.num_unlisted,
-            # Extended while clips are decoded, and written afterwards.
-            missing=excluded.reasons,
-            missing_clip_labels=excluded.labels,
-            missing_clip_signers=excluded.signers,
-        )
-        return listing.found, excluded
-
-    def _excluded(self, listing: Listing) -> ExcludedClips:
-        """The clips without a file or row; an error here comes before hours of decoding."""
-        excluded = listing.excluded(self._max_missing)
         try:
-            excluded.check()
+            return self._plan_of(listing)
         except UnusableClipsError as error:
             error.add_advice(self._advice(files_below(listing.folder)))
             raise
-        return excluded
 
 
 def _place(listing: Listing) -> Path:

@@ -7,6 +7,12 @@ from typing import TypeVar
 
 from dstadapter_jax.errors import UserError
 
+# Recycle bins, thumbnails and the like, of Windows, macOS, Linux and network disks.
+_SYSTEM_NAMES = {
+    *("$recycle.bin", "recycler", "system volume information", "desktop.ini", "thumbs.db"),
+    *("__macosx", "lost+found", "@eadir", "#recycle", "#snapshot", "@recycle"),
+}
+
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -51,8 +57,8 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def is_shown(name: str) -> bool:
-    """Whether the name of a file or folder is not hidden."""
-    return not name.startswith(".")
+    """Whether a file or folder is not hidden, and not one of those that systems create."""
+    return not name.startswith(".") and name.lower() not in _SYSTEM_NAMES
 
 
 def root_above(

@@ -20,7 +20,6 @@ class Builder(public_dataset.PublicDatasetBuilder):
         *public_dataset.configs(
             {"original": "The letter's frames, `begin` to `end`, of the uncut clips."},
             upstream=_UPSTREAM,
-            segmented=True,
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (

@@ -25,7 +25,6 @@ from tfds_builders.check.findings import findings
 from tfds_builders.check.page import render_report
 from tfds_builders.check.report import Report, make
 from tfds_builders.clip_examples import FILE_FORMAT
-from tfds_builders.public_dataset import MAX_MISSING, PublicDatasetBuilder
 
 
 def main(argv: Sequence[str], **builder_options: Any) -> int:
@@ -43,7 +42,7 @@ def main(argv: Sequence[str], **builder_options: Any) -> int:
     datasets.refuse_empty(parser, argv)
     args = parser.parse_args(argv)
     builder_cls, config = datasets.choose(parser, args.dataset, args.manual_dir)
-    options = datasets.options(parser, builder_cls, config, args.max_missing)
+    options = datasets.options(parser, builder_cls, config, args)
     datasets.check_folder(builder_cls, args.manual_dir)
     if args.report.resolve().is_relative_to(args.manual_dir.resolve()):
         parser.error(
@@ -80,9 +79,8 @@ def check(
         labels = sorted({one.clip.label for one in checked})
     else:  # without class 0 of the reference's labels, which has no clips
         labels = label.names[builder.builder_config.upstream_labels :]
-    bound = MAX_MISSING if issubclass(builder_cls, PublicDatasetBuilder) else 0.0
     name = f"{builder.name}/{builder.builder_config.name}"
-    return make(name, listing, labels, options.get("max_missing", bound), checked)
+    return make(name, listing, labels, builder.max_missing, checked)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,12 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for the two files of the report (default: the current folder)",
     )
-    parser.add_argument(
-        "--max_missing",
-        type=datasets.share,
-        metavar="SHARE",
-        help=f"as in the build (default {MAX_MISSING}; recordings may lack none)",
-    )
+    datasets.add_options(parser)
     return parser
 
 

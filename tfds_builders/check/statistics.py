@@ -93,7 +93,7 @@ def find_copies(usable: Iterable[CheckedClip]) -> Copies:
     by_content = defaultdict(list)
     for one in usable:
         copy = Copy(one.clip.id, one.split, one.clip.label)
-        by_content[one.sha256, one.clip.segment].append(copy)
+        by_content[one.sha256, one.clip.segment, one.clip.seconds].append(copy)
     groups = [group for group in by_content.values() if len(group) > 1]
     return Copies(
         across_splits=[group for group in groups if len({copy.split for copy in group}) > 1],

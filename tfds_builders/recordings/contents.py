@@ -5,6 +5,23 @@ import unicodedata
 
 from tfds_builders.clip_examples import Clip
 
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MissingClip:
+    """A listed clip whose file was not found."""
+
+    id: str
+    label: str
+    signer: str
+    split: str  # '' if the user gives no splits
+    reason: str
+
 
 @dataclasses.dataclass(frozen=True)
 class Recordings:
@@ -13,12 +30,18 @@ class Recordings:
     Attributes:
         clips: All clips.
         split_of: Clip id to `train`, `validation` or `test`; empty if the user gives no splits.
+        splits_from: Where the user gives the splits, such as `the column split`.
         ignored: Paths of files that are not videos.
+        missing: Listed clips without a file.
+        warnings: Sentences for the user.
     """
 
     clips: list[Clip]
     split_of: dict[str, str] = dataclasses.field(default_factory=dict)
+    splits_from: str = ""
     ignored: list[str] = dataclasses.field(default_factory=list)
+    missing: list[MissingClip] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
 
 def clean_name(name: str) -> str:

@@ -1,9 +1,8 @@
 """Builder of a dataset of a user's own recordings."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -12,11 +11,10 @@ from tfds_builders.archives import unpack_hint
 from tfds_builders.clip_builder import ClipDatasetBuilder
 from tfds_builders.clip_examples import Clip
 from tfds_builders.excluded import ExcludedClips
-from tfds_builders.listing import Listing
+from tfds_builders.listing import Listing, Missing
 from tfds_builders.recordings import index, splits
+from tfds_builders.recordings.copies import copy_warnings
 from tfds_builders.sources import first_names
-
-_log = logging.getLogger(__name__)
 
 
 class Builder(ClipDatasetBuilder):
@@ -28,9 +26,21 @@ class Builder(ClipDatasetBuilder):
         for storage, description in clip_examples.STORAGES.items()
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "--manual_dir is a folder of videos: either LABEL/clip.mp4, or with one CSV at its top "
-        "whose columns are path,label[,signer][,split]."
+        "--manual_dir is a folder of videos: LABEL/clip.mp4, or other levels of folders that "
+        "--layout names, or with one table at its top whose columns are "
+        "path,label[,signer][,split][,start,end]."
     )
+
+    def __init__(self, *, layout: str = "", encoding: str = "", **kwargs: Any):
+        """Create the builder.
+
+        Args:
+            layout: Levels of folders from the top, such as `split/label`; '' to find out.
+            encoding: Encoding of the table; '' for UTF-8 or UTF-16.
+            **kwargs: Arguments of the base class.
+        """
+        super().__init__(**kwargs)
+        self._layout, self._encoding = layout, encoding
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self._clip_info(clip_examples.features(self.builder_config.name))
@@ -39,14 +49,17 @@ class Builder(ClipDatasetBuilder):
         """The clips of a folder in their splits.
 
         Raises:
-            SourceError: The folder or the CSV is wrong, or the splits are.
+            SourceError: The folder or the table is wrong, or the splits are.
         """
-        given, folder = folder, index.find(folder)
-        recordings = index.read(folder)
-        clips_of, method = splits.make(recordings)
-        listing = Listing(method, folder, found=clips_of)
+        given, folder = folder, index.find(folder, self._encoding)
+        recordings = index.read(folder, self._layout, self._encoding)
+        clips_of, method, warnings = splits.make(recordings)
+        listing = Listing(method, folder, found=clips_of, warnings=recordings.warnings + warnings)
+        for clip in recordings.missing:
+            missing = Missing(clip.label, clip.signer, clip.reason)
+            listing.missing[clip.split or "train"][clip.id] = missing
         if folder != given:
-            listing.warnings.append(f"the recordings are in {folder}, not directly in {given}")
+            listing.warnings.insert(0, f"the recordings are in {folder}, not directly in {given}")
         if ignored := recordings.ignored:
             some = first_names(ignored)
             listing.warnings.append(f"{len(ignored)} file(s) left out, no videos: {some}")
@@ -56,9 +69,8 @@ class Builder(ClipDatasetBuilder):
 
     def _plan(self, folder: Path) -> tuple[Mapping[str, Sequence[Clip]], ExcludedClips]:
         listing = self.listing(folder)
-        for warning in listing.warnings:
-            _log.info("%s", warning)
-        labels = sorted({clip.label for clips in listing.found.values() for clip in clips})
-        self.info.features["label"].names = labels
-        self.info.metadata["split_method"] = listing.split_method
-        return listing.found, listing.excluded(max_share=0)
+        listing.warnings += copy_warnings(listing.found)
+        labels = {clip.label for clips in listing.found.values() for clip in clips}
+        labels |= {clip.label for clips in listing.missing.values() for clip in clips.values()}
+        self.info.features["label"].names = sorted(labels)
+        return self._plan_of(listing)

@@ -9,44 +9,49 @@ import numpy as np
 from dstadapter_jax.data.splits import SPLITS
 from tfds_builders.clip_examples import Clip
 from tfds_builders.recordings.contents import Recordings
-from tfds_builders.sources import SourceError
+from tfds_builders.sources import SourceError, first_names
 
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2  # share of the clips
 SEED = 0
+HELD_OUT = SPLITS[1:]
 DRAWS = 1000  # random splits of the signers, of which the best one is used
 
 Splits = dict[str, list[Clip]]
 
 
-def make(recordings: Recordings) -> tuple[Splits, str]:
-    """Return the clips of each split, and a description of how the splits were made.
+def make(recordings: Recordings) -> tuple[Splits, str, list[str]]:
+    """Return the clips of each split, how the splits were made, and warnings about them.
 
     These are the user's own splits if there are any, else splits by signer if all signers are
-    known, else a draw for each label. The same recordings always give the same splits.
+    known, else a draw for each label. The same recordings always give the same splits. The
+    description includes the warnings: reports show it.
 
     Raises:
-        SourceError: A split has no clips, a label can't be trained and tested, or a signer is in
-            several splits.
+        SourceError: A split has no clips, or there are too few signers.
     """
     clips = recordings.clips
+    advice = ""
     if recordings.split_of:
         splits = _grouped(clips, [recordings.split_of[clip.id] for clip in clips])
-        method = "as in the CSV's column split"
-        advice = "Correct the column split, or remove it to have the splits made."
+        method = f"as in {recordings.splits_from}"
+        warnings = [*_shared_signers(splits), *_untrained_labels(splits)]
+        advice = "Give each split clips, or leave the splits out to have them made."
     elif all(clip.signer for clip in clips):
-        splits = by_signer(clips)
-        method = f"by signer (seed {SEED}), no signer is in two splits"
-        advice = "Record these signs with more signers, remove them, or add a column split."
+        splits, warnings = _with_all_labels_in_train(by_signer(clips))
+        method = f"by signer (seed {SEED})"
+        if not warnings:
+            method += ", no signer is in two splits"
     else:
-        splits = by_label(clips)
+        splits, warnings = by_label(clips), []
         method = (
             f"drawn for each label (seed {SEED}); signers unknown, so the same person may be in "
             "several splits"
         )
-        advice = ""
-    if problems := [*_missing_splits(splits), *_lone_labels(splits), *_shared_signers(splits)]:
+        advice = f"Expected at least {len(SPLITS)} clips of some label, one for each split."
+    warnings += _untested_labels(splits)
+    if problems := _missing_splits(splits):
         raise SourceError(f"Splits {method}", problems, advice)
-    return splits, method
+    return splits, "; ".join([method, *warnings]), warnings
 
 
 def by_signer(clips: list[Clip]) -> Splits:
@@ -117,29 +122,37 @@ def _cost(counts: np.ndarray, split_of: np.ndarray) -> tuple[int, int, float]:
     return int(lone.sum()), int((~present).sum()), float(distance)
 
 
+def _with_all_labels_in_train(splits: Splits) -> tuple[Splits, list[str]]:
+    """Move the clips of labels that train lacks to train, with a warning."""
+    trained = {clip.label for clip in splits["train"]}
+    moved = {c.label for split in HELD_OUT for c in splits[split]} - trained
+    if not moved:
+        return splits, []
+    clips = [(clip, split) for split, of in splits.items() for clip in of]
+    placed = ["train" if clip.label in moved else split for clip, split in clips]
+    warning = (
+        f"labels recorded by held-out signers alone are in train: {first_names(sorted(moved))}"
+        f" ({len(moved)}); these signers are in two splits"
+    )
+    return _grouped([clip for clip, _ in clips], placed), [warning]
+
+
 def by_label(clips: list[Clip]) -> Splits:
     """Draw validation and test clips of each label, at least one of each.
 
-    Raises:
-        SourceError: A label has fewer clips than there are splits.
+    Labels with fewer clips than there are splits are in train alone.
     """
     of_label = defaultdict(list)
     for clip in clips:
         of_label[clip.label].append(clip)
-    few = [f"{label}: {len(c)} clip(s)" for label, c in sorted(of_label.items()) if len(c) < 3]
-    if few:
-        raise SourceError(
-            "Splits drawn for each label",
-            few,
-            "Expected at least 3 clips of each label, one for each split. Record more, remove "
-            "these labels, or add a CSV with the column split.",
-        )
     split_of = {}
     for label, own in of_label.items():
         # A seed for each label: a new label does not change the draw of the others.
         order = random.Random(f"{SEED}/{label}").sample(own, len(own))
         num_test = max(1, round(TEST_SHARE * len(own)))
         num_held_out = num_test + max(1, round(VALIDATION_SHARE * len(own)))
+        if len(own) < len(SPLITS):
+            num_test = num_held_out = 0
         for i, clip in enumerate(order):
             split = "test" if i < num_test else "validation" if i < num_held_out else "train"
             split_of[clip.id] = split
@@ -157,22 +170,32 @@ def _missing_splits(splits: Splits) -> list[str]:
     return [f"no clip in {split}" for split, clips in splits.items() if not clips]
 
 
-def _lone_labels(splits: Splits) -> list[str]:
+def _untrained_labels(splits: Splits) -> list[str]:
     found = _where(splits, "label")
-    return [
-        f"label {label}: only in {' and '.join(where)}"
-        for label, where in sorted(found.items())
-        if "train" not in where or len(where) == 1
-    ]
+    return _counted(
+        "label(s) without a clip in train, which are never predicted",
+        [label for label, where in found.items() if "train" not in where],
+    )
+
+
+def _untested_labels(splits: Splits) -> list[str]:
+    found = _where(splits, "label")
+    return _counted(
+        "label(s) in train alone, which no accuracy covers",
+        [label for label, where in found.items() if where == ["train"]],
+    )
 
 
 def _shared_signers(splits: Splits) -> list[str]:
     found = _where(splits, "signer")
-    return [
-        f"signer {signer}: in {' and '.join(where)}"
-        for signer, where in sorted(found.items())
-        if signer and len(where) > 1
-    ]
+    return _counted(
+        "signer(s) in several splits, so accuracies do not hold for new people",
+        [signer for signer, where in found.items() if signer and len(where) > 1],
+    )
+
+
+def _counted(what: str, names: list[str]) -> list[str]:
+    return [f"{len(names)} {what}: {first_names(sorted(names))}"] if names else []
 
 
 def _where(splits: Splits, field: str) -> dict[str, list[str]]:

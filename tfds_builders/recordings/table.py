@@ -1,72 +1,191 @@
-"""CSV files of recordings: columns, encoding and rows."""
+"""Tables of recordings: CSV in the dialects that spreadsheets and programs write."""
 
+import codecs
 import csv
 import dataclasses
+import io
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tfds_builders.recordings.folders import visible
-from tfds_builders.sources import SourceError
+from tfds_builders.sources import SourceError, first_names
 
-COLUMNS = ("path", "label", "signer", "split")
-REQUIRED_COLUMNS = COLUMNS[:2]
-EXPECTED = f"The first line names the columns, with commas between: {','.join(COLUMNS)}"
+SUFFIXES = (".csv", ".tsv", ".txt")
+# Names of columns, in lower case; the first one of each is documented, the others are common.
+COLUMNS = {
+    "path": ("path", "file", "filename", "file name", "file path", "filepath", "video", "clip"),
+    "label": ("label", "gloss", "sign", "class"),
+    "signer": ("signer", "signer id", "participant", "participant id"),
+    "split": ("split", "subset"),
+    "start": ("start", "start seconds"),
+    "end": ("end", "end seconds"),
+    "start_frame": ("start frame", "frame start"),
+    "end_frame": ("end frame", "frame end"),
+}
+REQUIRED_COLUMNS = ("path", "label")
+EXPECTED = "The first line names the columns: path,label[,signer][,split][,start,end]"
+_DELIMITERS = ",;\t|"
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 Problems = list[tuple[int, str]]  # line number and problem
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of the CSV; `line` is that of its last field."""
+    """A row of the table; `line` is that of its last field, other fields are as in the file."""
 
     line: int
-    path: str
-    label: str
+    path: str = ""
+    label: str = ""
     signer: str = ""
     split: str = ""
+    start: str = ""
+    end: str = ""
+    start_frame: str = ""
+    end_frame: str = ""
 
 
-def find_tables(folder: Path) -> list[Path]:
-    """The CSV files directly in a folder; empty if it can't be listed."""
-    return [path for path in visible(folder) if path.suffix.lower() == ".csv" and path.is_file()]
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The rows of a table.
+
+    Attributes:
+        rows: The rows that are not blank.
+        problems: Rows with a wrong number of fields.
+        columns: The known columns that it has.
+        warnings: Sentences for the user about its columns.
+    """
+
+    rows: list[Row]
+    problems: Problems
+    columns: set[str]
+    warnings: list[str]
 
 
-def lists_recordings(table: Path) -> bool:
-    """Whether the first line of a CSV names the required columns."""
-    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = [name.strip() for name in file.readline(1000).split(",")]
-    return set(REQUIRED_COLUMNS) <= set(header)
+def find_tables(folder: Path, encoding: str = "") -> list[Path]:
+    """The tables directly in a folder; empty if it can't be listed.
+
+    All CSV files count, other text files if their first line names the required columns.
+    """
+    return [
+        path
+        for path in visible(folder)
+        if path.is_file()
+        and path.suffix.lower() in SUFFIXES
+        and (path.suffix.lower() == ".csv" or lists_recordings(path, encoding))
+    ]
 
 
-def read_rows(table: Path) -> tuple[list[Row], Problems]:
-    """Read the rows of a UTF-8 CSV, and the problems of rows with a wrong number of fields.
+def lists_recordings(table: Path, encoding: str = "") -> bool:
+    """Whether the first line of a table names the required columns."""
+    with table.open("rb") as file:
+        start = file.read(10_000)
+    text = start.decode(encoding or _encoding_of(start), errors="replace")
+    return any(_missing(header) == [] for _, header in _headers(text))
+
+
+def read_table(table: Path, encoding: str = "") -> Table:
+    """Read a table, whose delimiter is the one that gives the required columns.
+
+    Args:
+        table: The file.
+        encoding: Its encoding; by default UTF-8, or UTF-16 by its first bytes.
 
     Raises:
-        SourceError: The file is not a CSV in UTF-8, or a column is missing or unknown.
+        SourceError: The file has another encoding, or a required column is missing.
     """
+    text = _read_text(table, encoding)
+    marker = re.match(r"sep=.(\r\n|\r|\n)", text, re.IGNORECASE)  # of Excel
+    skipped = marker is not None
+    text = text[marker.end() :] if marker else text
+    delimiter, header = min(_headers(text), key=lambda found: len(_missing(found[1])))
+    _check_header(table, header)
+    columns = [_column(name) for name in header]
     rows: list[Row] = []
     problems: Problems = []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            _check_header(table, header)
-            for fields in reader:
-                values = [field.strip() for field in fields]
-                if len(values) == len(header) and any(values):
-                    rows.append(Row(reader.line_num, **dict(zip(header, values, strict=True))))
-                elif any(values):
-                    text = f"expected {len(header)} fields, found {len(values)}"
-                    problems.append((reader.line_num, text))
-    except UnicodeDecodeError as error:
-        raise SourceError(str(table), [f"not UTF-8: {error}"], "Save it as UTF-8.") from error
+        next(reader, None)
+        for fields in reader:
+            values, line = [field.strip() for field in fields], reader.line_num + skipped
+            if not any(values):
+                continue
+            extra = any(values[len(header) :])
+            if extra or len(values) < len(header):
+                problems.append((line, f"expected {len(header)} fields, found {len(values)}"))
+                continue
+            named = zip(columns, values, strict=False)
+            rows.append(Row(line, **{column: value for column, value in named if column}))
     except csv.Error as error:
-        raise SourceError(str(table), [f"line {reader.line_num}: {error}"]) from error
-    return rows, problems
+        line = reader.line_num + skipped
+        raise SourceError(str(table), [f"line {line}: {error}"]) from error
+    return Table(rows, problems, {column for column in columns if column}, _unknown(header))
 
 
-def _check_header(table: Path, header: list[str]) -> None:
-    problems = [f"unknown column {name!r}" for name in header if name not in COLUMNS]
-    problems += [f"no column {name!r}" for name in REQUIRED_COLUMNS if name not in header]
-    problems += [f"column {name!r} twice" for name in COLUMNS if header.count(name) > 1]
+def _read_text(table: Path, encoding: str) -> str:
+    content = table.read_bytes()
+    encoding = encoding or _encoding_of(content)
+    try:
+        return content.decode(encoding)
+    except LookupError as error:
+        raise SourceError(str(table), [f"unknown encoding {encoding!r}"]) from error
+    except UnicodeError as error:
+        advice = "Save it as UTF-8, or pass its encoding, such as --encoding cp1252."
+        raise SourceError(str(table), [f"not {encoding}: {error}"], advice) from error
+
+
+def _encoding_of(content: bytes) -> str:
+    for bom, encoding in _BOMS.items():
+        if content.startswith(bom):
+            return encoding
+    # Text in UTF-16 without a mark: every second byte of ASCII characters is 0.
+    pair = content[:2]
+    if len(pair) == 2 and (pair[0] == 0) != (pair[1] == 0):
+        return "utf-16-be" if pair[0] == 0 else "utf-16-le"
+    return "utf-8"
+
+
+def _headers(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The names of columns by each delimiter."""
+    line = re.match(r"[^\r\n]*", text)[0]  # type: ignore[index]
+    for delimiter in _DELIMITERS:
+        try:
+            first = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+        except csv.Error:
+            first = []
+        yield delimiter, [name.strip() for name in first]
+
+
+def _column(name: str) -> str:
+    """The known column of a name in any case, with spaces, `_` or `-`; '' if it is unknown."""
+    words = " ".join(re.split(r"[\s_-]+", name.lower())).strip()
+    return next((column for column, names in COLUMNS.items() if words in names), "")
+
+
+def _missing(header: Sequence[str]) -> list[str]:
+    found = {_column(name) for name in header}
+    return [column for column in REQUIRED_COLUMNS if column not in found]
+
+
+def _check_header(table: Path, header: Sequence[str]) -> None:
+    missing = _missing(header)
+    problems = [f"no column {column!r}" for column in missing]
+    for column in COLUMNS:
+        names = [name for name in header if _column(name) == column]
+        if len(names) > 1:
+            problems.append(f"several columns for {column!r}: {', '.join(names)}")
     if problems:
-        raise SourceError(str(table), problems, f"{EXPECTED} (the last two are optional).")
+        found = f"Found: {', '.join(map(repr, header))}." if any(header) else "Found none."
+        raise SourceError(str(table), problems, f"{EXPECTED}. {found}")
+
+
+def _unknown(header: Sequence[str]) -> list[str]:
+    unknown = [name or "without a name" for name in header if not _column(name)]
+    if not unknown:
+        return []
+    return [f"{len(unknown)} column(s) left out: {first_names(unknown)}"]

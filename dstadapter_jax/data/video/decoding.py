@@ -17,6 +17,7 @@ from dstadapter_jax.data.video.pixels import Orientation, orientation_of, to_rgb
 
 DEFAULT_FPS = 25.0  # of clips without times, as in FFmpeg
 NO_FRAME = "holds no frame that can be decoded"
+_SEEK_MARGIN = 10.0  # seconds; pictures right after a key frame may need earlier ones
 _RATE_TOLERANCE = 0.02  # of the header's frame rate; times in WebM are rounded to milliseconds
 
 
@@ -58,7 +59,7 @@ class DecodedFrame(NamedTuple):
     """A frame that is converted to pixels when they are asked for.
 
     Attributes:
-        seconds: Time in the stream; None if the stream has none.
+        seconds: Time since the first frame; None if the stream has no times.
         pixels: Function that returns `(H, W, 3)` uint8 RGB, upright.
     """
 
@@ -82,28 +83,56 @@ class VideoFrames:
 
     Pictures before the first frame that can't be decoded are counted as lost: streams that were cut
     begin with them. Any later error of the decoder is damage.
+
+    Args:
+        clip: The clip.
+        start: Time since the first frame, in seconds, before which frames are left out.
     """
 
-    def __init__(self, clip: OpenClip):
-        self.name, self._clip = clip.name, clip
+    def __init__(self, clip: OpenClip, start: float = 0.0):
+        self.name, self._clip, self._start = clip.name, clip, start
         self._num_frames = self._num_lost = 0
-        self._first_seconds = self._last_seconds = 0.0
+        self._origin = self._first_seconds = self._last_seconds = 0.0
         self._sizes: set[tuple[int, int]] = set()
         self._look: _Look | None = None
 
     def __iter__(self) -> Iterator[DecodedFrame]:
-        first_packets: list[Packet] = []
-        for frame in self._decode(first_packets):
-            if self._look is None:
-                self._look = _look_of(frame, self._clip)
-                self._first_seconds = frame.time or 0.0
-                self._num_lost = _num_before(first_packets, frame)
+        for frame in self._frames_from_start():
+            seconds = None if frame.time is None else frame.time - self._origin
+            if seconds is not None and seconds < self._start:
+                continue
+            assert self._look is not None
             self._sizes.add((frame.width, frame.height))
             self._num_frames += 1
-            self._last_seconds = frame.time or 0.0
-            yield DecodedFrame(frame.time, functools.partial(self._look.pixels, frame))
-        if self._look is None:
+            self._last_seconds = seconds or 0.0
+            if self._num_frames == 1:
+                self._first_seconds = self._last_seconds
+            yield DecodedFrame(seconds, functools.partial(self._look.pixels, frame))
+
+    def _frames_from_start(self) -> Iterator[VideoFrame]:
+        """All frames, or those from a key frame well before the start."""
+        first_packets: list[Packet] = []
+        frames = self._decode(first_packets)
+        first = next(frames, None)
+        if first is None:
             raise ClipError(self.name, NO_FRAME)
+        self._look = _look_of(first, self._clip)
+        self._origin = first.time or 0.0
+        self._num_lost = _num_before(first_packets, first)
+        if self._start > _SEEK_MARGIN and first.time is not None:
+            self._seek(self._start - _SEEK_MARGIN)
+            frames = self._decode([])
+            first = next(frames, None)
+            if first is None or first.time is None or first.time - self._origin > self._start:
+                self._seek(0.0)  # the stream has too few key frames, or no index
+                frames = self._decode([])
+                first = next(frames, None)
+        if first is not None:
+            yield first
+        yield from frames
+
+    def _seek(self, seconds: float) -> None:
+        self._clip.container.seek(int((self._origin + seconds) * av.time_base))
 
     def info(self) -> VideoInfo:
         """Properties of the clip, after the iteration."""

@@ -82,7 +82,7 @@ def open_pictures(source: VideoSource, name: str) -> Frames | None:
                 )
             return PictureFrames(name, names, lambda one: (path / one).read_bytes())
     start = source[:12] if isinstance(source, bytes) else _first_bytes(source)
-    if start.startswith(b"PK\x03\x04"):
+    if isinstance(source, bytes) and start.startswith(b"PK\x03\x04"):
         return _open_archive(source, name)
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":
         return WebPFrames(name, io.BytesIO(source) if isinstance(source, bytes) else source)
@@ -96,8 +96,7 @@ def _first_bytes(path: str | os.PathLike) -> bytes:
         return file.read(12)
 
 
-def _open_archive(source: VideoSource, name: str) -> Frames | None:
-    data = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
+def _open_archive(data: bytes, name: str) -> Frames:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, OSError) as error:

@@ -40,11 +40,18 @@ DECODERS = ("pyav", "decord")
 
 
 @contextlib.contextmanager
-def open_frames(source: VideoSource | BinaryIO, *, name: str | None = None) -> Iterator[Frames]:
+def open_frames(
+    source: VideoSource | BinaryIO, *, name: str | None = None, start: float = 0.0
+) -> Iterator[Frames]:
     """Open a clip for one iteration over its frames.
 
-    `name` is what errors call the clip, its path if not given. Any failure to read or decode inside
-    the block is a `ClipError`.
+    Args:
+        source: A path, the encoded file's bytes, or a file.
+        name: The clip's name in errors; its path if not given.
+        start: Seconds since the first frame before which the frames of a video are left out.
+
+    Raises:
+        ClipError: Anything inside the block fails to read or decode.
     """
     clip = clip_name(source, name)
     with blame(clip):
@@ -55,7 +62,7 @@ def open_frames(source: VideoSource | BinaryIO, *, name: str | None = None) -> I
         yield pictures
         return
     with open_clip(source, name) as opened:
-        yield VideoFrames(opened)
+        yield VideoFrames(opened, start)
 
 
 def probe(
@@ -130,11 +137,9 @@ def iter_timed_frames(
         offset, last, step = 0.0, 0.0, 1 / DEFAULT_FPS
         for index, frame in enumerate(frames):
             seconds = index * step if frame.seconds is None else frame.seconds
-            if index == 0:
-                offset = -seconds
-            elif seconds + offset <= last:
+            if index and seconds + offset <= last:
                 offset = last + step - seconds
-            elif frame.seconds is not None:
+            elif index and frame.seconds is not None:
                 step = seconds + offset - last
             last = seconds + offset
             yield last, frame.pixels()
