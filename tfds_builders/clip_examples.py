@@ -146,7 +146,7 @@ def decode_clip(
     """
     start, end = clip.seconds or (0.0, None)
     first, last = clip.segment or (0, None)
-    sign, seconds = range(0), 0.0
+    sign, index, seconds = range(0), 0, 0.0
     with video.open_frames(
         source, name=clip.id, start=0.0 if isinstance(source, bytes) else start
     ) as frames:

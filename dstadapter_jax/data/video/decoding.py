@@ -86,7 +86,7 @@ class VideoFrames:
 
     Args:
         clip: The clip.
-        start: Time since the first frame, in seconds, before which frames are left out.
+        start: Seconds since the first frame; frames long before may be left out.
     """
 
     def __init__(self, clip: OpenClip, start: float = 0.0):
@@ -99,8 +99,6 @@ class VideoFrames:
     def __iter__(self) -> Iterator[DecodedFrame]:
         for frame in self._frames_from_start():
             seconds = None if frame.time is None else frame.time - self._origin
-            if seconds is not None and seconds < self._start:
-                continue
             assert self._look is not None
             self._sizes.add((frame.width, frame.height))
             self._num_frames += 1

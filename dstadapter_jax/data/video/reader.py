@@ -48,7 +48,7 @@ def open_frames(
     Args:
         source: A path, the encoded file's bytes, or a file.
         name: The clip's name in errors; its path if not given.
-        start: Seconds since the first frame before which the frames of a video are left out.
+        start: Seconds since the first frame; frames of a video long before may be left out.
 
     Raises:
         ClipError: Anything inside the block fails to read or decode.

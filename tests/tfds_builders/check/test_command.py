@@ -98,7 +98,7 @@ def test_check_of_every_dataset_reports_as_a_build(source, out, tmp_path, mp4, m
     [
         (["nothing"], "unknown dataset 'nothing'; one of: recordings, include"),
         (["lsa64/x"], "unknown config 'x' of lsa64; one of: signer_independent"),
-        (["recordings", "--max_missing", "0.1"], "--max_missing has no effect on recordings"),
+        (["lsa64", "--layout", "label"], "--layout has no effect on lsa64"),
         (["lsa64", "--max_missing", "1"], "expected a share from 0 to below 1"),
         (["lsa64", "--data_dir", "x"], "unrecognized arguments: --data_dir"),
         (["lsa64", "--report", "{source}"], "which is only read: choose another folder"),

@@ -1,5 +1,7 @@
 """Recordings that a CSV lists."""
 
+import pytest
+
 from tests.helpers.dataset_trees import put
 from tests.helpers.errors import raises
 from tfds_builders.recordings.listed import read_listed
@@ -16,23 +18,22 @@ b.mp4,,anna,train
 C:\\x.mp4,hi,anna,train
 b.mp4,hi,,train
 c.mp4,hi,anna,
-d.mp4,hi,anna,dev
+d.mp4,hi,anna,no
 ,hi,anna,train
 d.mp4,hi,anna
 "e.mp4","h
 i",anna,train
 """,
     [
-        "line 3: no such file: gone.mp4",
         "line 4: no label",
-        "line 5: same path as line 2: a.mp4",
-        "line 6: path leaves the CSV's folder: ../up.mp4",
-        "line 7: path leaves the CSV's folder: /etc/passwd",
-        "line 8: path leaves the CSV's folder: C:\\x.mp4",
+        "line 5: same clip as line 2: a.mp4",
+        "line 6: path leaves the table's folder: ../up.mp4",
+        "line 7: path leaves the table's folder: /etc/passwd",
+        "line 8: path leaves the table's folder: C:\\x.mp4",
         "line 9: no signer; give it in all rows or in none",
-        "line 9: same path as line 4: b.mp4",
         "line 10: no split; give it in all rows or in none",
-        "line 11: unknown split 'dev'; valid: train, validation, val, test",
+        "line 11: unknown split 'no'; valid: train, training, validation, val, valid, dev, "
+        "development, test, testing, eval, evaluation",
         "line 12: no path",
         "line 13: expected 4 fields, found 3",
         "line 15: 'h\\ni': line break in the name",
@@ -56,3 +57,85 @@ def test_read_listed_composes_names_of_signers(source, out, mp4):
     (source / "list.csv").write_text("\n".join(["path,label,signer", *rows]), encoding="utf-8")
     signers = {clip.signer for clip in read_listed(source / "list.csv").clips}
     assert signers == {"Anna", "Ben", "Jos\u00e9"}
+
+
+def listed(source, text, names=("a.mp4", "b/c.mp4"), **options):
+    put(source, names, b"a video")
+    content = text if isinstance(text, bytes) else text.encode()
+    (source / "list.csv").write_bytes(content)
+    return read_listed(source / "list.csv", **options)
+
+
+def test_read_listed_missing_files_are_named_with_the_nearest(source):
+    found = listed(source, "path,label\na.mp4,hi\nb/cc.mp4,hi\nzzz.mkv,bye\n")
+    assert [clip.id for clip in found.clips] == ["a.mp4"]
+    reasons = {clip.id: clip.reason for clip in found.missing}
+    assert reasons["b/cc.mp4"] == "line 3: no such file: b/cc.mp4; the nearest is b/c.mp4"
+    assert reasons["zzz.mkv"].startswith("line 4: no such file: zzz.mkv")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("b\\c.mp4", "b/c.mp4"),
+        ("B/C.MP4", "b/c.mp4"),
+        ("./b/./c.mp4", "b/c.mp4"),
+        ("b/c", "b/c.mp4"),
+        ("b/c.avi", "b/c.mp4"),
+        ("cafe\u0301.mp4", "caf\u00e9.mp4"),
+        ("caf\u00e9.mp4", "cafe\u0301.mp4"),
+    ],
+)
+def test_read_listed_finds_a_path_of_another_spelling(source, written, name):
+    found = listed(source, f"path,label\n{written},hi\n", [name])
+    assert [(clip.id, clip.path) for clip in found.clips] == [(name, source / name)]
+
+
+def test_read_listed_absolute_path_inside_the_folder_is_found(source):
+    found = listed(source, f"path,label\n{source}/b/c.mp4,hi\n")
+    assert [clip.id for clip in found.clips] == ["b/c.mp4"]
+
+
+def test_read_listed_path_that_fits_two_files_is_missing(source):
+    found = listed(source, "path,label\nx.avi,hi\n", ["x.mp4", "X.mov"])
+    (missing,) = found.missing
+    assert "several are alike: X.mov, x.mp4" in missing.reason
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "clip_id", "segment", "seconds"),
+    [
+        ("start,end", "1.5,3", "a.mp4#1.5-3s", None, (1.5, 3.0)),
+        ("start,end", "0:01.5,1:00:03", "a.mp4#0:01.5-1:00:03s", None, (1.5, 3603.0)),
+        ("start,end", ",2", "a.mp4#0-2s", None, (0.0, 2.0)),
+        ("start,end", "2,", "a.mp4#2-s", None, (2.0, None)),
+        ("start,end", ",", "a.mp4", None, None),
+        ("Start Frame,end_frame", "3,9", "a.mp4#3-9", (3, 8), None),
+        ("start_frame,end_frame", "3,", "a.mp4#3-", (3, None), None),
+    ],
+)
+def test_read_listed_segments(source, columns, values, clip_id, segment, seconds):
+    (clip,) = listed(source, f"path,label,{columns}\na.mp4,hi,{values}\n").clips
+    assert (clip.id, clip.segment, clip.seconds) == (clip_id, segment, seconds)
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "problem"),
+    [
+        ("start,end", "3,2", "not after its start"),
+        ("start,end", "2,2", "not after its start"),
+        ("start,end", "-1,2", "'-1': expected seconds"),
+        ("start,end", "x,2", "'x': expected seconds"),
+        ("start_frame,end_frame", "1.5,2", "'1.5': expected a frame number"),
+        ("start,end,start_frame,end_frame", "1,2,3,4", "both seconds and frames"),
+    ],
+)
+def test_read_listed_wrong_segments_name_the_line(source, columns, values, problem):
+    with raises(SourceError, problem=("line 2", problem)):
+        listed(source, f"path,label,{columns}\na.mp4,hi,{values}\n")
+
+
+def test_read_listed_same_segment_twice_raises(source):
+    text = "path,label,start,end\na.mp4,hi,1,2\na.mp4,bye,1,2\na.mp4,hi,1.5,3\n"
+    with raises(SourceError, problem="line 3: same clip as line 2"):
+        listed(source, text)

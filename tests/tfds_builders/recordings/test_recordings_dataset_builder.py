@@ -1,8 +1,13 @@
 """Datasets of recordings, built from real videos and read back."""
 
+import tempfile
+
+import numpy as np
 import pytest
 
-from tests.helpers.builds import build, clip_ids, read_back
+from dstadapter_jax.data.records import FrameReader
+from tests.helpers.builds import build, build_by_id, clip_ids, read_back, read_metadata
+from tests.helpers.clips import barcoded_frames, read_barcode, write_clip
 from tests.helpers.dataset_trees import put, put_labels
 from tests.helpers.errors import raises
 from tests.tfds_builders.conftest import HEIGHT, NUM_FRAMES, WIDTH
@@ -75,7 +80,7 @@ def test_build_csv_with_bom_crlf_and_spaces_reads_rows(source, out, mp4):
     }
     assert info.features["label"].names == ["你好"]
     assert examples["validation"][0]["signer"] == b"ben"
-    assert info.metadata["split_method"] == "as in the CSV's column split"
+    assert info.metadata["split_method"] == "as in the column split"
     assert info.metadata["signers"] == {"train": ["anna"], "validation": ["ben"], "test": ["cem"]}
 
 
@@ -113,3 +118,80 @@ def test_build_unreadable_clips_names_all_and_keeps_the_old_dataset(source, out,
     assert {path: path.read_bytes() for path in data(out, config).iterdir()} == before
     assert [path.name for path in data(out, config).parent.iterdir()] == ["1.0.0"]
     assert not data(out.parent / "fresh", config).exists()
+
+
+@pytest.fixture
+def long_video(source):
+    """A video of 50 seconds, two frames a second, with a key frame every 10 seconds."""
+    options = {"g": "20", "keyint_min": "20", "sc_threshold": "0", "bf": "2"}
+    write_clip(source / "long.mp4", barcoded_frames(100, 64, 96), fps=2, options=options)
+    return source / "long.mp4"
+
+
+SEGMENTS = {  # start, end, and the frames between them
+    "train": ("0,2", range(4)),
+    "validation": ("30.5,0:33", range(61, 66)),
+    "test": ("45,", range(90, 100)),
+}
+
+
+@pytest.mark.parametrize("storage", ["frames", "original"])
+def test_build_segments_of_a_long_video_stores_their_frames(source, out, long_video, storage):
+    rows = [f"long.mp4,hi,{split},{times}" for split, (times, _) in SEGMENTS.items()]
+    (source / "list.csv").write_text("\n".join(["path,label,split,start,end", *rows]))
+    _, examples = build_by_id(f"recordings/{storage}", source, out)
+    for split, (_, numbers) in SEGMENTS.items():
+        (example,) = examples[split].values()
+        assert example["num_frames"] == len(numbers)
+        reader = FrameReader(example, "pyav")
+        found = reader(np.arange(example["num_frames"]))
+        assert [read_barcode(frame) for frame in found] == list(numbers)
+
+
+@pytest.mark.parametrize("times", ["10,60", "55,", "49.9,80"])
+def test_build_segment_beyond_the_end_is_unusable(source, out, long_video, times):
+    segments = {"train": "0,1", "validation": "1,2", "test": times}
+    rows = [f"long.mp4,hi,{split},{times}" for split, times in segments.items()]
+    (source / "list.csv").write_text("\n".join(["path,label,split,start,end", *rows]))
+    with raises(UnusableClipsError, num_clips=1, problem="ends at 49.5 seconds"):
+        build("recordings", source, out)
+
+
+def test_build_frame_segments_exclude_the_end(source, out, long_video):
+    rows = ["long.mp4,hi,train,0,5", "long.mp4,hi,val,97,", "long.mp4,hi,test,10,11"]
+    (source / "list.csv").write_text("\n".join(["path,label,split,start_frame,end_frame", *rows]))
+    _, examples = build_by_id("recordings/original", source, out)
+    counts = {split: [int(e["num_frames"]) for e in of.values()] for split, of in examples.items()}
+    assert counts == {"train": [5], "validation": [3], "test": [1]}
+
+
+def test_build_with_max_missing_excludes_and_counts_clips(source, out, mp4):
+    put(source, [f"{i}.mp4" for i in range(6)], mp4)
+    put(source, ["5.mp4"], b"damaged")
+    splits_of = ["train", "train", "train", "val", "test", "train", "train"]
+    rows = [f"{i}.mp4,hi,{split}" for i, split in enumerate(splits_of)]
+    (source / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    with raises(UnusableClipsError, num_clips=1):  # 6.mp4, found before any clip is decoded
+        build("recordings", source, out)
+    assert build("recordings", source, out, "--max_missing=0.5") == 0
+    missing = read_metadata(out, "recordings/frames")["missing"]["train"]
+    assert sorted(missing) == ["5.mp4", "6.mp4"]
+
+
+def test_build_with_given_splits_keeps_their_caveats(source, out, mp4, capsys):
+    put(source, [f"{i}.mp4" for i in range(3)], mp4)
+    rows = ["0.mp4,hi,ann,train", "1.mp4,hi,ann,val", "2.mp4,hi,ann,test"]
+    (source / "list.csv").write_text("\n".join(["path,label,signer,split", *rows]))
+    assert build("recordings", source, out) == 0
+    method = read_metadata(out, "recordings/frames")["split_method"]
+    assert method.startswith("as in the column split; 1 signer(s) in several splits")
+    assert f"splits: {method}" in capsys.readouterr().out
+
+
+def test_build_leaves_no_temporary_folders(source, out, mp4, tmp_path, monkeypatch):
+    put_labels(source, mp4)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    assert build("recordings", source, out) == 0
+    assert not list(temporary.iterdir())

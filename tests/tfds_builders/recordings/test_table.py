@@ -1,31 +1,88 @@
-"""CSV files of recordings."""
+"""Tables of recordings, in the dialects that spreadsheets and programs write."""
+
+import itertools
 
 import pytest
 
 from tests.helpers.errors import raises
-from tfds_builders.recordings.table import read_rows
+from tfds_builders.recordings.table import find_tables, read_table
 from tfds_builders.sources import SourceError
 
+ROWS = [("a.mp4", "grüß", "ann"), ("b c.mp4", "手語", "ben"), ("d.mp4", "x, y; z", "cem")]
 
-def test_read_rows_of_another_encoding_raises(source):
-    (source / "list.csv").write_bytes("path,label\na.mp4,grüß\n".encode("latin-1"))
-    with raises(SourceError, where="list.csv", problem="not UTF-8"):
-        read_rows(source / "list.csv")
+
+def fields(table):
+    return [(row.path, row.label, row.signer) for row in table.rows]
+
+
+def quoted(value, delimiter, always):
+    return f'"{value}"' if always or delimiter in value else value
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_read_table_of_any_dialect(source, encoding, delimiter):
+    for line_end, always, trailing, header in itertools.product(
+        ("\n", "\r\n", "\r"),
+        (False, True),
+        ("", delimiter),
+        (["path", "label", "signer"], ["File Name", "GLOSS", "Signer_ID"]),
+    ):
+        lines = [
+            delimiter.join(quoted(value, delimiter, always) for value in row) + trailing
+            for row in (header, *ROWS)
+        ]
+        lines.insert(2, "")
+        text = line_end.join(lines) + line_end
+        (source / "list.csv").write_bytes(text.encode(encoding))
+        assert fields(read_table(source / "list.csv")) == ROWS
+
+
+def test_read_table_with_excels_separator_line(source):
+    (source / "list.csv").write_bytes(b"sep=;\r\npath;label\r\na.mp4;hi\r\n")
+    table = read_table(source / "list.csv")
+    assert [(row.line, row.path) for row in table.rows] == [(3, "a.mp4")]
+
+
+def test_read_table_leaves_out_unknown_columns_with_a_warning(source):
+    (source / "list.csv").write_text(",path,label,hand,Unnamed: 4\n0,a.mp4,hi,left,\n")
+    table = read_table(source / "list.csv")
+    assert [(row.path, row.label) for row in table.rows] == [("a.mp4", "hi")]
+    (warning,) = table.warnings
+    assert "3 column(s) left out: without a name, hand, Unnamed: 4" in warning
+
+
+def test_read_table_of_another_encoding_raises_unless_named(source):
+    (source / "list.csv").write_bytes("path,label\na.mp4,grüß\n".encode("cp1252"))
+    with raises(SourceError, where="list.csv", problem="not utf-8", advice="--encoding"):
+        read_table(source / "list.csv")
+    assert read_table(source / "list.csv", "cp1252").rows[0].label == "grüß"
+    with raises(SourceError, problem="unknown encoding 'klingon'"):
+        read_table(source / "list.csv", "klingon")
 
 
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        (
-            "path,path,clas\n",
-            ["unknown column 'clas'", "no column 'label'", "column 'path' twice"],
-        ),
+        ("path,path,clas\n", ["no column 'label'", "several columns for 'path': path, path"]),
+        ("path,file,label\n", ["several columns for 'path': path, file"]),
         ('path,label\n"a.mp4"x,hi\n', ["line 2: ',' expected after '\"'"]),
         ("", ["no column 'path'", "no column 'label'"]),
     ],
 )
-def test_read_rows_of_a_wrong_table_raises(source, text, problems):
+def test_read_table_of_a_wrong_table_raises(source, text, problems):
     (source / "list.csv").write_text(text)
     with raises(SourceError, where="list.csv") as caught:
-        read_rows(source / "list.csv")
+        read_table(source / "list.csv")
     assert caught.value.problems == problems
+
+
+def test_find_tables_takes_texts_that_list_recordings(source):
+    for name, text in {
+        "a.CSV": "anything",
+        "b.tsv": "path\tlabel\n",
+        "c.txt": "These are my recordings.\n",
+        "d.txt": "Path;Label\n",
+    }.items():
+        (source / name).write_text(text)
+    assert [path.name for path in find_tables(source)] == ["a.CSV", "b.tsv", "d.txt"]
