@@ -1,4 +1,4 @@
-"""Decoding of all frames of a clip, in order of display, with what it finds about the clip."""
+"""Decoding of all frames of a clip in order of display, and the clip's properties."""
 
 import dataclasses
 import functools
