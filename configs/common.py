@@ -37,6 +37,7 @@ def get_config(variant: str = "vit_b16") -> ConfigDict:
 
     # Architecture, explained in dstadapter_jax/models/config.py.
     config.model = ConfigDict(dataclasses.asdict(sizes(num_classes=1)))
+    config.model.activation = ""  # quick_gelu | gelu; empty: that of the backbone
     config.model.dtype = (
         "bfloat16"  # mixed precision, as in the reference; float32 is faster on CPUs
     )

@@ -82,7 +82,7 @@ def tiny_config(data_dir: pathlib.Path) -> ConfigDict:
     config.model.update(
         num_classes=LABELS, input_resolution=32, patch_size=8, num_frames=4, width=32
     )
-    config.model.update(layers=2, heads=2, dtype="float32")
+    config.model.update(layers=2, heads=2, dtype="float32", activation="quick_gelu")
     config.pretrained = ""
     config.pretrained_revision = ""
     config.num_epochs, config.batch_size, config.log_every_steps = 4, 4, 2

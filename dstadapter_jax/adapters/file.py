@@ -24,10 +24,10 @@ from dstadapter_jax.files.hashing import checksum_arrays, checksum_json
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.partition import parameter_role
 from dstadapter_jax.pretrained.backbone import BackboneRef
+from dstadapter_jax.pretrained.formats import ADAPTER_KEY as KEY
 from dstadapter_jax.pretrained.sources import resolve_source
 from dstadapter_jax.pretrained.weight_table import WEIGHTS, axis_size, reference_axes
 
-KEY = "dstadapter_jax.adapter"  # of the JSON document in the safetensors metadata
 MAX_HEADER_BYTES = 16_000_000  # ViT-L/14 with a thousand labels has 0.1 MB
 DTYPES = {"float32": "F32", "float16": "F16"}  # storage dtypes and their safetensors names
 MAX_LISTED = 5

@@ -51,12 +51,14 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 def _part_of(cls: type, without: tuple[str, ...] = ()) -> type:
     """Document with the fields of a dataclass, bounded by `MODEL_LIMITS`."""
     hints = typing.get_type_hints(cls)
-    fields = [
+    fields: list[Any] = [
         (
             field.name,
             Annotated[hints[field.name], Meta(ge=1, le=MODEL_LIMITS[field.name])]
             if field.name in MODEL_LIMITS
             else hints[field.name],
+            # The only field that was added since the format's version.
+            *([field.default] if field.name == "activation" else []),
         )
         for field in dataclasses.fields(cls)
         if field.name not in without

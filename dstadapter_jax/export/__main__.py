@@ -1,6 +1,7 @@
 """Export a trained recognizer: `python -m dstadapter_jax.export KIND …`.
 
 adapter    trained weights in one small file for `--adapter`, with a model card
+convert    a checkpoint of the reference as an adapter file
 push       upload of an adapter file and its card to the Hugging Face Hub
 stablehlo  a program for JAX, PJRT and IREE, on CPUs, GPUs and TPUs
 onnx       a program for ONNX Runtime and similar, on servers, phones and in browsers
@@ -10,10 +11,11 @@ import argparse
 import sys
 
 from dstadapter_jax.cli.main import run_cli
-from dstadapter_jax.export import adapter, hub, onnx, stablehlo
+from dstadapter_jax.export import adapter, conversion, hub, onnx, stablehlo
 
 KINDS = {
     "adapter": adapter.main,
+    "convert": conversion.main,
     "push": hub.main,
     "stablehlo": stablehlo.main,
     "onnx": onnx.main,

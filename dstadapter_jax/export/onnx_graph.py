@@ -118,7 +118,7 @@ def _block(graph: Graph, cfg: ModelConfig, weights: Weights, x: str) -> str:
     normed = graph.layer_norm(x, weights["ln_1"])
     mixed = _attention(graph, cfg, weights["attn"], normed, normed)
     x = graph("Add", x, _adapter(graph, cfg, weights["s_adapter"], mixed))
-    return _mlp(graph, weights, x)
+    return _mlp(graph, cfg, weights, x)
 
 
 def _last_block(graph: Graph, cfg: ModelConfig, weights: Weights, x: str) -> str:
@@ -127,7 +127,7 @@ def _last_block(graph: Graph, cfg: ModelConfig, weights: Weights, x: str) -> str
     normed = graph.layer_norm(x, weights["ln_1"])
     x, queries = (graph.slice(tokens, [0], [1], axes=[1]) for tokens in (x, normed))
     mixed = _attention(graph, cfg, weights["attn"], queries, normed)
-    return _mlp(graph, weights, graph("Add", x, mixed))
+    return _mlp(graph, cfg, weights, graph("Add", x, mixed))
 
 
 def _adapter(graph: Graph, cfg: ModelConfig, weights: Weights, x: str) -> str:
@@ -174,8 +174,16 @@ def _attention(graph: Graph, cfg: ModelConfig, weights: Weights, queries: str, x
     return graph.linear(mixed, weights["out"])
 
 
-def _mlp(graph: Graph, weights: Weights, x: str) -> str:
+def _mlp(graph: Graph, cfg: ModelConfig, weights: Weights, x: str) -> str:
     """MLP with residual connection."""
     h = graph.linear(graph.layer_norm(x, weights["ln_2"]), weights["mlp"]["fc1"])
-    h = graph("Mul", h, graph("Sigmoid", graph("Mul", h, np.array(1.702, np.float32))))
+    h = _activation(graph, cfg, h)
     return graph("Add", x, graph.linear(h, weights["mlp"]["fc2"]))
+
+
+def _activation(graph: Graph, cfg: ModelConfig, h: str) -> str:
+    if cfg.activation == "quick_gelu":
+        return graph("Mul", h, graph("Sigmoid", graph("Mul", h, np.array(1.702, np.float32))))
+    half = graph("Mul", h, np.array(0.5, np.float32))
+    erf = graph("Erf", graph("Mul", h, np.array(0.5**0.5, np.float32)))
+    return graph("Mul", half, graph("Add", erf, np.array(1, np.float32)))

@@ -130,7 +130,7 @@ class Recognizer:
             WeightsError: A file can't be fetched, or the backbone is another file.
         """
         adapter, weights = read_adapter(source)
-        path = resolve_backbone(adapter.backbone, backbone)
+        path = resolve_backbone(adapter.backbone, backbone, pathlib.Path(source).parent)
         tower = FrozenBackbone.load(
             adapter.model, path, resize_positions=adapter.config["resize_positions"]
         )

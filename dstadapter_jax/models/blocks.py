@@ -15,12 +15,12 @@ from jax.ad_checkpoint import checkpoint_name
 
 from dstadapter_jax.models.config import BOTTLENECK_RATIO, SAVED_ACTIVATION, ModelConfig
 from dstadapter_jax.models.layers import (
+    ACTIVATION_FUNCTIONS,
     Hook,
     depthwise_conv,
     identity_hook,
     layer_norm,
     linear,
-    quick_gelu,
     up_projection,
 )
 
@@ -101,15 +101,16 @@ class Attention(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """Two linear layers with QuickGELU in between."""
+    """Two linear layers with the activation in between."""
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+        self.activation = ACTIVATION_FUNCTIONS[cfg.activation]
         self.fc1 = linear(cfg.width, 4 * cfg.width, cfg, rngs)
         self.fc2 = linear(4 * cfg.width, cfg.width, cfg, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `… d` to `… d`."""
-        return self.fc2(quick_gelu(checkpoint_name(self.fc1(x), SAVED_ACTIVATION)))
+        return self.fc2(self.activation(checkpoint_name(self.fc1(x), SAVED_ACTIVATION)))
 
 
 class Block(nnx.Module):

@@ -17,13 +17,17 @@ REMAT_POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 COMPUTE_DTYPES = ("float32", "bfloat16")
+ACTIVATIONS = ("quick_gelu", "gelu")
 SPATIAL_KERNELS = ((1, 1, 1), (1, 3, 3))
 BOTTLENECK_RATIO = 16  # width divided by the bottleneck of adapters and gates
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a `DSTAdapter`; `vit_b16` and `vit_l14` are the published models."""
+    """Sizes of a `DSTAdapter`; `vit_b16` and `vit_l14` are the published models.
+
+    The other named sizes are those of further CLIP towers.
+    """
 
     num_classes: int
     input_resolution: int = 224  # side of the square input, pixels
@@ -32,6 +36,7 @@ class ModelConfig:
     width: int = 768
     layers: int = 12
     heads: int = 12
+    activation: str = "quick_gelu"  # of the MLPs, as the backbone was trained with
     # Kernel of s_adapter as in the released code; the paper's text suggests (1, 3, 3).
     spatial_kernel: tuple[int, int, int] = (1, 1, 1)
     dropout: float = 0.5  # before the classifier
@@ -63,6 +68,7 @@ class ModelConfig:
             raise ConfigError("model.dropout", expected="0 <= dropout < 1", found=self.dropout)
         for name, valid in (
             ("spatial_kernel", SPATIAL_KERNELS),
+            ("activation", ACTIVATIONS),
             ("dtype", COMPUTE_DTYPES),
             ("remat", tuple(REMAT_POLICIES)),
         ):
@@ -82,6 +88,22 @@ class ModelConfig:
             num_classes=num_classes,
             **{"patch_size": 14, "width": 1024, "layers": 24, "heads": 16} | changes,
         )
+
+    @classmethod
+    def vit_b32(cls, num_classes: int, **changes: Any) -> Self:
+        """CLIP ViT-B/32."""
+        return cls(num_classes=num_classes, **{"patch_size": 32} | changes)
+
+    @classmethod
+    def vit_l14_336(cls, num_classes: int, **changes: Any) -> Self:
+        """CLIP ViT-L/14 for frames of 336 pixels."""
+        return cls.vit_l14(num_classes, **{"input_resolution": 336} | changes)
+
+    @classmethod
+    def vit_h14(cls, num_classes: int, **changes: Any) -> Self:
+        """ViT-H/14 of open_clip, with GELU."""
+        sizes: dict[str, Any] = {"patch_size": 14, "width": 1280, "layers": 32, "heads": 16}
+        return cls(num_classes=num_classes, **sizes | {"activation": "gelu"} | changes)
 
     @property
     def grid(self) -> int:

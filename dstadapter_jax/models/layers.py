@@ -25,6 +25,14 @@ def quick_gelu(x: jax.Array) -> jax.Array:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
+def gelu(x: jax.Array) -> jax.Array:
+    """GELU by the error function, `x * (1 + erf(x / sqrt(2))) / 2`, as in PyTorch."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+ACTIVATION_FUNCTIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
+
+
 def depthwise_conv(
     x: jax.Array, kernel: jax.Array, bias: jax.Array, hook: Hook = identity_hook
 ) -> jax.Array:

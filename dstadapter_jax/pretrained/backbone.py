@@ -15,7 +15,7 @@ from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.models.partition import partition
 from dstadapter_jax.pretrained.loading import load_weights
-from dstadapter_jax.pretrained.sources import WeightsError, resolve_source
+from dstadapter_jax.pretrained.sources import WeightsError, resolve_source, weights_sha256
 from dstadapter_jax.pretrained.weight_table import to_params
 
 # Backbones bundled with this package, found by hash wherever training had read them from.
@@ -43,12 +43,13 @@ def bundled_path(backbone: BackboneRef) -> Path | None:
     return next((path for path in BUNDLED if file_sha256(path) == backbone.sha256), None)
 
 
-def resolve_backbone(backbone: BackboneRef, override: str = "") -> Path:
+def resolve_backbone(backbone: BackboneRef, override: str = "", beside: Path | None = None) -> Path:
     """Locate a backbone's file and verify its hash.
 
     Args:
         backbone: Identity of the backbone; it must have a file.
         override: Path of the file, if it is not at the recorded source.
+        beside: Folder in which a file of the source's name may be, too.
 
     Raises:
         WeightsError: The file is missing or has another hash.
@@ -56,6 +57,8 @@ def resolve_backbone(backbone: BackboneRef, override: str = "") -> Path:
     if not override and (path := bundled_path(backbone)):
         return path
     source = override or backbone.source
+    if beside and not override and (beside / source).is_file():
+        source = str(beside / source)
     expected = f"the backbone used in training, with SHA-256 {backbone.sha256}"
     advice = "Pass its path as --backbone FILE."
     try:
@@ -64,7 +67,7 @@ def resolve_backbone(backbone: BackboneRef, override: str = "") -> Path:
         raise WeightsError(source, expected=expected, found=f"none ({error})", advice=advice) from (
             error
         )
-    found = file_sha256(path)
+    found = weights_sha256(path)
     if found != backbone.sha256:
         raise WeightsError(str(path), expected=expected, found=found, advice=advice)
     return path

@@ -7,12 +7,11 @@ from typing import Any
 import jax
 from flax import nnx
 
-from dstadapter_jax.files.hashing import file_sha256
 from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.backbone import BackboneRef
 from dstadapter_jax.pretrained.loading import load_weights
-from dstadapter_jax.pretrained.sources import resolve_source
+from dstadapter_jax.pretrained.sources import resolve_source, weights_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -39,4 +38,4 @@ def build_model(config: Mapping[str, Any]) -> tuple[DSTAdapter, BackboneRef]:
     logger.info("backbone %s: %s", source, loaded)
     if not source.startswith("hf:"):
         source = str(path.absolute())
-    return model, BackboneRef(source, revision, file_sha256(path))
+    return model, BackboneRef(source, revision, weights_sha256(path))

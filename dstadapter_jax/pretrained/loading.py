@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.dstadapter import DSTAdapter
 from dstadapter_jax.pretrained.formats import open_weights, state_dict_level
 from dstadapter_jax.pretrained.matching import TensorSource, read_tensors, shorten_list
@@ -69,6 +70,25 @@ def load_weights(
             does not hold finite floats.
         FileNotFoundError: There is no such file.
     """
+    arrays, loaded = read_weights(
+        model.cfg, source, revision=revision, resize_positions=resize_positions
+    )
+    _assign(model, to_params(arrays, model.cfg))
+    return loaded
+
+
+def read_weights(
+    cfg: ModelConfig,
+    source: str | Path | Mapping[str, Any],
+    *,
+    revision: str | None = None,
+    resize_positions: bool = False,
+) -> tuple[dict[str, np.ndarray], LoadedWeights]:
+    """Read the weights of a model as float32 under the reference's names, as `load_weights` does.
+
+    Returns:
+        Arrays by reference name, and the summary.
+    """
     if isinstance(source, Mapping):
         origin = "weights"
         opened: Any = contextlib.nullcontext(source)
@@ -76,13 +96,12 @@ def load_weights(
         origin = str(source)
         opened = open_weights(resolve_source(source, revision))
     with opened as tensors:
-        found = TensorSource(state_dict_level(tensors), model.cfg, origin)
-        arrays = read_tensors(found, model.cfg, resize_positions)
-    _assign(model, to_params(arrays, model.cfg))
-    return LoadedWeights(
+        found = TensorSource(state_dict_level(tensors), cfg, origin)
+        arrays = read_tensors(found, cfg, resize_positions)
+    return arrays, LoadedWeights(
         format=found.format.title,
         loaded=tuple(arrays),
-        initialized=tuple(name for name in reference_axes(model.cfg) if name not in arrays),
+        initialized=tuple(name for name in reference_axes(cfg) if name not in arrays),
         ignored=tuple(sorted(found.ignored)),
     )
 

@@ -1,9 +1,16 @@
 """Sources of weights: local files, or files fetched from the Hugging Face hub."""
 
+import contextlib
+import hashlib
+import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from dstadapter_jax.errors import UserError
+from dstadapter_jax.files.hashing import file_sha256
+
+INDEX_SUFFIX = ".safetensors.index.json"
 
 
 class WeightsError(UserError):
@@ -22,8 +29,11 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Path:
         WeightsError: The source is malformed or can't be fetched.
         FileNotFoundError: There is no such file.
     """
-    if isinstance(source, str) and source.startswith("hf:"):
-        return _fetch(source, revision)
+    if parse_hub_source(source):
+        path = _fetch(str(source), revision)
+        for shard in shards_of(path):
+            fetch_beside(str(source), shard, revision)
+        return path
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
@@ -33,15 +43,72 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Path:
     return path
 
 
-def _fetch(source: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download  # imported late: takes 0.2 s
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of a weight file; of an index, that of its own hash and those of its files."""
+    hashes = [file_sha256(file) for file in (path, *map(path.with_name, shards_of(path)))]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
+
+def shards_of(path: Path) -> list[str]:
+    """Names of the files that an index, `NAME.safetensors.index.json`, lists; empty for others.
+
+    Raises:
+        WeightsError: The index is damaged, or names a file outside its folder.
+    """
+    if not path.name.lower().endswith(INDEX_SUFFIX):
+        return []
+    try:
+        names = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
+        inside = all(PurePosixPath(name).name == name for name in names)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            str(path), expected="an index of safetensors files, with weight_map", found=repr(error)
+        ) from error
+    if not inside:
+        raise WeightsError(str(path), expected="names of files in its folder", found=names)
+    return names
+
+
+class HubSource(NamedTuple):
+    """A file on the Hugging Face hub."""
+
+    repo: str
+    file: str
+
+
+def parse_hub_source(source: str | Path) -> HubSource | None:
+    """Parse `hf:OWNER/REPO[/FILE]`; None for a path.
+
+    Raises:
+        WeightsError: The source is malformed.
+    """
+    if not isinstance(source, str) or not source.startswith("hf:"):
+        return None
     match = re.fullmatch(r"hf:([^/]+/[^/]+)(?:/(.+))?", source)
     if match is None:
         raise WeightsError(source, expected="hf:OWNER/REPO or hf:OWNER/REPO/FILE", found=source)
-    repo, file = match[1], match[2] or "model.safetensors"
+    return HubSource(match[1], match[2] or "model.safetensors")
+
+
+def fetch_beside(source: str, name: str, revision: str | None) -> Path | None:
+    """Fetch another file of the folder that an `hf:` source is in; None if there is none."""
+    from huggingface_hub import hf_hub_download  # imported late: takes 0.2 s
+
+    hub = parse_hub_source(source)
+    assert hub is not None
+    with contextlib.suppress(Exception):  # the client's errors share no base class
+        path = PurePosixPath(hub.file).with_name(name).as_posix()
+        return Path(hf_hub_download(hub.repo, path, revision=revision))
+    return None
+
+
+def _fetch(source: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download  # imported late: takes 0.2 s
+
+    hub = parse_hub_source(source)
+    assert hub is not None
     try:
-        return Path(hf_hub_download(repo, file, revision=revision))
+        return Path(hf_hub_download(hub.repo, hub.file, revision=revision))
     except Exception as error:  # the client's errors share no base class
         raise WeightsError(
             f"{source} at revision {revision or 'main'}",

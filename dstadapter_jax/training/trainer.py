@@ -29,6 +29,7 @@ from dstadapter_jax.parallel.mesh import (
     put_global,
     shard_batch,
 )
+from dstadapter_jax.pretrained.activation import resolve_activation
 from dstadapter_jax.pretrained.initialization import build_model
 from dstadapter_jax.training.config_checks import check_dataset, check_fields, check_steps
 from dstadapter_jax.training.diagnostics import finite_losses
@@ -59,6 +60,7 @@ class Trainer:
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         """Build a run's components; raises UserError if config, dataset or backbone do not fit."""
+        resolve_activation(config)
         check_fields(config)
         self.config, self.workdir = config, workdir
         self.dataset = open_dataset(config.data.name, config.data.dir, config.data.test_signer)

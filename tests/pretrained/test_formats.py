@@ -1,14 +1,18 @@
 """Weight files in each format, intact and corrupt."""
 
 import io
+import json
 import re
 
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from dstadapter_jax.adapters.file import BUNDLED
+from dstadapter_jax.pretrained.formats import open_weights, state_dict_level
 from dstadapter_jax.pretrained.loading import dump_weights, load_weights
-from dstadapter_jax.pretrained.sources import WeightsError, resolve_source
+from dstadapter_jax.pretrained.sources import WeightsError, resolve_source, weights_sha256
 from tests.helpers.errors import raises
 from tests.helpers.weights import (
     CHECKPOINT,
@@ -85,3 +89,77 @@ def test_open_weights_of_a_reference_checkpoint_gives_a_whole_model():
     with np.load(FILES / "state.npz") as state:
         assert_same(dump_weights(model), {name: state[name] for name in loaded.loaded})
     assert load_weights(model, FILES / "torchscript.pt").format == "OpenAI CLIP"
+
+
+@pytest.mark.parametrize("wrap", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
+def test_load_weights_with_a_prefix_of_wrappers_reads_them(wrap):
+    with open_weights(CHECKPOINT) as tensors:
+        level = state_dict_level(tensors)
+        weights = {name: np.array(level[name]) for name in level}
+    plain, wrapped = (blank_model(**CHECKPOINT_SIZES) for _ in range(2))
+    load_weights(plain, weights)
+    load_weights(wrapped, {wrap + name: array for name, array in weights.items()})
+    load_weights(wrapped, {"model": {wrap + name: array for name, array in weights.items()}})
+    for name, array in dump_weights(plain).items():
+        np.testing.assert_array_equal(dump_weights(wrapped)[name], array)
+
+
+def write_shards(folder, weights, parts=2):
+    folder.mkdir(exist_ok=True)
+    names, places = sorted(weights), {}
+    for part in range(parts):
+        file = f"model-{part + 1:05}-of-{parts:05}.safetensors"
+        own = names[part::parts]
+        save_file({name: weights[name] for name in own}, folder / file)
+        places |= dict.fromkeys(own, file)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return index
+
+
+@pytest.fixture
+def weights():
+    with open_weights(CHECKPOINT) as tensors:
+        level = state_dict_level(tensors)
+        return {name: np.array(level[name]) for name in level}
+
+
+def test_open_weights_of_shards_reads_all(tmp_path, weights):
+    index = write_shards(tmp_path, weights)
+    with open_weights(index) as tensors:
+        assert set(tensors) == set(weights)
+        for name, array in weights.items():
+            np.testing.assert_array_equal(tensors[name], array)
+    before = weights_sha256(index)
+    weights["backbone.class_embedding"] = weights["backbone.class_embedding"] + 1
+    assert weights_sha256(write_shards(tmp_path, weights)) != before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[]", b"{}", b'{"weight_map": 3}', b'{"weight_map": {"a": "../b.safetensors"}}'],
+)
+def test_open_weights_of_a_wrong_index_raises(tmp_path, content):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_bytes(content)
+    with raises(WeightsError, where=str(index)), open_weights(index):
+        pass
+
+
+def test_open_weights_without_a_shard_names_it(tmp_path, weights):
+    index = write_shards(tmp_path, weights)
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    expected = "model-00002-of-00002.safetensors"
+    with raises(WeightsError, expected=expected), open_weights(index):
+        pass
+
+
+def test_open_weights_takes_a_suffix_in_any_case(tmp_path, weights):
+    save_file(weights, tmp_path / "MODEL.SAFETENSORS")
+    with open_weights(tmp_path / "MODEL.SAFETENSORS") as tensors:
+        assert set(tensors) == set(weights)
+
+
+def test_open_weights_of_an_adapter_file_names_it():
+    with raises(WeightsError, found="an adapter file"), open_weights(BUNDLED["demo"]):
+        pass

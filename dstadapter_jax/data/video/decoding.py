@@ -94,6 +94,7 @@ class VideoFrames:
         self._num_frames = self._num_lost = 0
         self._origin = self._first_seconds = self._last_seconds = 0.0
         self._sizes: set[tuple[int, int]] = set()
+        self._intervals: set[float] = set()  # between frames, in seconds
         self._look: _Look | None = None
 
     def __iter__(self) -> Iterator[DecodedFrame]:
@@ -102,9 +103,11 @@ class VideoFrames:
             assert self._look is not None
             self._sizes.add((frame.width, frame.height))
             self._num_frames += 1
-            self._last_seconds = seconds or 0.0
+            before, self._last_seconds = self._last_seconds, seconds or 0.0
             if self._num_frames == 1:
                 self._first_seconds = self._last_seconds
+            else:
+                self._intervals.add(self._last_seconds - before)
             yield DecodedFrame(seconds, functools.partial(self._look.pixels, frame))
 
     def _frames_from_start(self) -> Iterator[VideoFrame]:
@@ -157,8 +160,11 @@ class VideoFrames:
         seconds = self._last_seconds - self._first_seconds
         if seconds <= 0:
             return declared
-        measured = (self._num_frames - 1) / seconds
-        return declared if abs(declared / measured - 1) <= _RATE_TOLERANCE else measured
+        # The last frame is shown for a time that its file knows, as long as some other frame.
+        fastest = self._num_frames / (seconds + min(self._intervals)) * (1 + _RATE_TOLERANCE)
+        slowest = self._num_frames / (seconds + max(self._intervals)) * (1 - _RATE_TOLERANCE)
+        consistent = slowest <= declared <= fastest
+        return declared if consistent else (self._num_frames - 1) / seconds
 
     def _decode(self, first_packets: list[Packet]) -> Iterator[VideoFrame]:
         """Decode all frames, and list the packets until the first one."""
