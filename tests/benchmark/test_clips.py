@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dstadapter_jax.benchmark.clips import KINDS, draw_frames, write_clip
-from dstadapter_jax.data.video.reader import probe_whole
+from dstadapter_jax.data.video.reader import probe
 
 
 @pytest.mark.parametrize("name", ["h264_512", "autsl"])
@@ -10,7 +10,7 @@ def test_write_clip_has_its_kinds_format_and_depends_on_the_seed_alone(tmp_path,
     kind, files = KINDS[name], [tmp_path / f"{i}.mp4" for i in range(3)]
     for file, seed in zip(files, (0, 0, 1), strict=True):
         write_clip(file, kind, seed)
-    info = probe_whole(files[0])
+    info = probe(files[0])
     assert (info.num_frames, info.height, info.width) == (kind.frames, kind.height, kind.width)
     assert info.fps == pytest.approx(float(kind.fps))
     assert info.codec == {"libx264": "h264", "mpeg4": "mpeg4"}[kind.codec]

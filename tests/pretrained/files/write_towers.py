@@ -1,6 +1,10 @@
-"""Write `towers.npz`: small image towers of the three libraries with random weights and either activation.
-It has `NAME/weights/PARAMETER`, a normalized image `NAME/image` (H, W, 3), and the class token after
-the last norm, `NAME/feature`. `sizes.json`: names and shapes of the parameters of open_clip's towers
+"""Write `towers.npz` and `sizes.json` beside this script, with timm, transformers and open_clip.
+
+    /tmp/reference/bin/python tests/pretrained/files/write_towers.py
+
+`towers.npz` has small image towers of the three libraries with random weights and either activation:
+`NAME/weights/PARAMETER`, a normalized image `NAME/image` (H, W, 3), and the class token after the
+last norm, `NAME/feature`. `sizes.json` has names and shapes of the parameters of open_clip's towers
 by model, with `{i}` for the number of a block, and the number of blocks.
 """
 
