@@ -2,10 +2,10 @@
 
     /tmp/reference/bin/python tests/pretrained/files/write_towers.py
 
-`towers.npz` has small image towers of the three libraries with random weights and either activation:
-`NAME/weights/PARAMETER`, a normalized image `NAME/image` (H, W, 3), and the class token after the
-last norm, `NAME/feature`. `sizes.json` has names and shapes of the parameters of open_clip's towers
-by model, with `{i}` for the number of a block, and the number of blocks.
+`towers.npz` has small image towers of the three libraries with random weights and either
+activation: `NAME/weights/PARAMETER`, a normalized image `NAME/image` (H, W, 3), and the class token
+after the last norm, `NAME/feature`. `sizes.json` has names and shapes of the parameters of
+open_clip's towers by model, with `{i}` for the number of a block, and the number of blocks.
 """
 
 import json
