@@ -52,7 +52,8 @@ class Comparison:
         """
         workdirs = (run_a, run_b)
         results = [EvaluationResult.load(run / f"scores_{split}.npz") for run in workdirs]
-        _check_same_clips(workdirs, results)
+        if problems := list(_differences(workdirs, *results)):
+            raise UserError(f"{run_a} and {run_b}", problem="; ".join(problems), advice=SAME_SPLIT)
         orders = [np.argsort(result.ids) for result in results]
         labels = [result.labels[order] for result, order in zip(results, orders, strict=True)]
         first, order = results[0], orders[0]
@@ -144,15 +145,6 @@ def _read_summary(workdir: pathlib.Path, split: str) -> dict[str, Any]:
             found=f"{type(error).__name__}: {error}",
             advice=f"`python -m dstadapter_jax.evaluate --workdir RUN --split {split}` writes it.",
         ) from error
-
-
-def _check_same_clips(
-    workdirs: Sequence[pathlib.Path], results: Sequence[EvaluationResult]
-) -> None:
-    if problems := list(_differences(workdirs, *results)):
-        raise UserError(
-            f"{workdirs[0]} and {workdirs[1]}", problem="; ".join(problems), advice=SAME_SPLIT
-        )
 
 
 def _differences(

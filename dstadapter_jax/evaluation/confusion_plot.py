@@ -16,14 +16,7 @@ MAX_NAME = 32  # characters; longer names would leave no room for the matrix
 def draw_confusion(
     path: pathlib.Path, labels: np.ndarray, predictions: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Draws a confusion matrix with rows that sum to 1.
-
-    Args:
-        path: The PNG file.
-        labels: `(clips,)` true ids.
-        predictions: `(clips,)` predicted ids.
-        names: Class names by id.
-    """
+    """Draws the confusion matrix of `(clips,)` true and predicted ids; rows sum to 1."""
     classes = len(names)
     counts = np.zeros((classes, classes))
     np.add.at(counts, (labels, predictions), 1)

@@ -28,12 +28,7 @@ def confusion_counts(scores: Scores) -> np.ndarray:
 
 
 def confused_pairs(counts: np.ndarray, max_pairs: int) -> list[ConfusedPair]:
-    """The pairs with the most confused clips, counted in both directions.
-
-    Args:
-        counts: Confusion matrix, as from `confusion_counts`.
-        max_pairs: Largest number of pairs.
-    """
+    """The pairs with the most confused clips in both directions, from `confusion_counts`."""
     both = np.triu(counts + counts.T, k=1)
     order = np.argsort(-both, axis=None, kind="stable")[:max_pairs]
     pairs = []

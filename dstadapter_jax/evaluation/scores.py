@@ -19,10 +19,7 @@ TOP1, TOP5, MISS = OUTCOMES = range(3)  # rank of a clip's true label: first, 2 
 MAX_NAMED = 5  # clips in a message
 
 Texts = dict[int, tuple[str, str]]  # id and signer by index of the clip
-
-
-def _no_texts() -> np.ndarray:
-    return np.zeros(0, np.str_)
+_no_texts = functools.partial(np.zeros, 0, np.str_)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,12 +39,8 @@ def signer_accuracies(results: EvaluationResult) -> dict[str, SignerAccuracy]:
     names, numbers = np.unique(results.signers, return_inverse=True)
     clips = np.bincount(numbers)
     correct = np.bincount(numbers, weights=results.outcomes == TOP1).astype(int)
-    every = {
-        str(name): SignerAccuracy(num_clips, num_correct)
-        for name, num_clips, num_correct in zip(
-            names, clips.tolist(), correct.tolist(), strict=True
-        )
-    }
+    columns = names.tolist(), clips.tolist(), correct.tolist()
+    every = {name: SignerAccuracy(*counts) for name, *counts in zip(*columns, strict=True)}
     if num_unlisted := results.missing.num_unlisted:
         unknown = every.get("", SignerAccuracy(0, 0))
         every[""] = SignerAccuracy(unknown.num_clips + num_unlisted, unknown.num_correct)
@@ -54,9 +50,6 @@ def signer_accuracies(results: EvaluationResult) -> dict[str, SignerAccuracy]:
 def shared_signers(dataset: ClipDataset, split: str) -> dict[str, list[str]]:
     """Signers of the split that other splits hold, too: by the other split, sorted."""
     own = set(dataset.signers.get(split, []))
-    shared = {
-        other: sorted(own & set(dataset.signers.get(other, [])))
-        for other in SPLITS
-        if other != split
-    }
+    others = (other for other in SPLITS if other != split)
+    shared = {other: sorted(own & set(dataset.signers.get(other, []))) for other in others}
     return {other: signers for other, signers in shared.items() if signers}

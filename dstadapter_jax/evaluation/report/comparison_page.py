@@ -17,12 +17,7 @@ TEMPLATE = Path(__file__).with_name("comparison.html")
 
 
 def render_comparison(comparison: Comparison, summary: Mapping[str, Any]) -> str:
-    """Renders the page as HTML that needs no other file.
-
-    Args:
-        comparison: The two runs.
-        summary: Its summary.
-    """
+    """Renders the page of a comparison and its summary as HTML that needs no other file."""
     intervals = {name: metric_intervals(summary, name) for name in bootstrap.METRICS}
     ends = [abs(end) for of in intervals.values() for pair in of.values() if pair for end in pair]
     return render(

@@ -11,12 +11,7 @@ FEW_SIGNERS = 10  # intervals over fewer are known to be too narrow
 
 
 def metric_intervals(summary: Mapping[str, Any], metric: str) -> dict[str, Interval | None]:
-    """The intervals of a metric by what is resampled, such as `over clips`.
-
-    Args:
-        summary: Contents of `eval_SPLIT.json`, or the summary of a comparison.
-        metric: One of `bootstrap.METRICS`.
-    """
+    """The intervals of a metric in a JSON summary by what is resampled, such as `over clips`."""
     intervals = summary["intervals"]
     found = {"over clips": intervals["over_clips"][metric]}
     if intervals["over_signers"]:
@@ -25,12 +20,7 @@ def metric_intervals(summary: Mapping[str, Any], metric: str) -> dict[str, Inter
 
 
 def explain_intervals(num_signers: int, *, paired: bool = False) -> str:
-    """Explains the intervals of a page.
-
-    Args:
-        num_signers: Known signers of the clips.
-        paired: Whether the intervals are of differences between two runs.
-    """
+    """Explains the intervals of a page; `paired` ones are of differences between two runs."""
     method = f"paired {bootstrap.METHOD}" if paired else bootstrap.CLIPS_METHOD
     text = (
         f"95% intervals. Over clips (band): {method}. They describe other clips of the same people;"

@@ -34,9 +34,7 @@ def clips_sha256(ids: Iterable[str]) -> str:
 def network_facts(config: Mapping[str, Any], views: Views) -> dict[str, int]:
     """Counts of `parameters`, `trained_parameters`, `flops_per_view` and `flops_per_clip`.
 
-    Args:
-        config: Config of a run.
-        views: Views of a clip; views of equal pixels count each.
+    Views of equal pixels count each.
     """
     cfg = ModelConfig(**config["model"])
     model = nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0)))
@@ -78,12 +76,7 @@ def _commit() -> str:
 
 
 def dataset_facts(dataset: ClipDataset, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of a table on the scored clips.
-
-    Args:
-        dataset: The evaluated dataset.
-        summary: Contents of `eval_SPLIT.json`.
-    """
+    """Names and values of a table on the scored clips, from `eval_SPLIT.json`."""
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.num_clips.items())
     return [
         ("dataset", f"{summary['dataset']}: {counts}"),
@@ -105,13 +98,7 @@ def _split_method(dataset: ClipDataset, test_signer: str) -> str:
 def run_facts(
     config: Mapping[str, Any], summary: Mapping[str, Any], views: Views
 ) -> list[tuple[str, str]]:
-    """Names and values of a table on the run, its network and the program.
-
-    Args:
-        config: Config of the run or adapter file.
-        summary: Contents of `eval_SPLIT.json`.
-        views: Views that were averaged.
-    """
+    """Names and values of a table on the run, its network and the program."""
     network = network_facts(config, views)
     trained, total = network["trained_parameters"], network["parameters"]
     gflop = {unit: f"{network[f'flops_per_{unit}'] / 1e9:,.4g}" for unit in ("clip", "view")}
