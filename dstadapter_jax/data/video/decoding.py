@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -94,7 +95,7 @@ class VideoFrames:
         self._num_frames = self._num_lost = 0
         self._origin = self._first_seconds = self._last_seconds = 0.0
         self._sizes: set[tuple[int, int]] = set()
-        self._intervals: set[float] = set()  # between frames, in seconds
+        self._shortest, self._longest = math.inf, 0.0  # seconds between frames
         self._look: _Look | None = None
 
     def __iter__(self) -> Iterator[DecodedFrame]:
@@ -103,23 +104,27 @@ class VideoFrames:
             assert self._look is not None
             self._sizes.add((frame.width, frame.height))
             self._num_frames += 1
-            before, self._last_seconds = self._last_seconds, seconds or 0.0
-            if self._num_frames == 1:
-                self._first_seconds = self._last_seconds
-            else:
-                self._intervals.add(self._last_seconds - before)
+            self._note_time(seconds or 0.0)
             yield DecodedFrame(seconds, functools.partial(self._look.pixels, frame))
+
+    def _note_time(self, seconds: float) -> None:
+        interval, self._last_seconds = seconds - self._last_seconds, seconds
+        if self._num_frames == 1:
+            self._first_seconds = seconds
+        elif interval > 0:  # where streams were joined, times go back
+            self._shortest = min(self._shortest, interval)
+            self._longest = max(self._longest, interval)
 
     def _frames_from_start(self) -> Iterator[VideoFrame]:
         """All frames, or those from a key frame well before the start."""
-        first_packets: list[Packet] = []
-        frames = self._decode(first_packets)
+        times: list[int | None] = []
+        frames = self._decode(times)
         first = next(frames, None)
         if first is None:
             raise ClipError(self.name, NO_FRAME)
         self._look = _look_of(first, self._clip)
         self._origin = first.time or 0.0
-        self._num_lost = _num_before(first_packets, first)
+        self._num_lost = _num_before(times, first)
         if self._start > _SEEK_MARGIN and first.time is not None:
             self._seek(self._start - _SEEK_MARGIN)
             frames = self._decode([])
@@ -161,17 +166,17 @@ class VideoFrames:
         if seconds <= 0:
             return declared
         # The last frame is shown for a time that its file knows, as long as some other frame.
-        fastest = self._num_frames / (seconds + min(self._intervals)) * (1 + _RATE_TOLERANCE)
-        slowest = self._num_frames / (seconds + max(self._intervals)) * (1 - _RATE_TOLERANCE)
+        fastest = self._num_frames / (seconds + self._shortest) * (1 + _RATE_TOLERANCE)
+        slowest = self._num_frames / (seconds + self._longest) * (1 - _RATE_TOLERANCE)
         consistent = slowest <= declared <= fastest
         return declared if consistent else (self._num_frames - 1) / seconds
 
-    def _decode(self, first_packets: list[Packet]) -> Iterator[VideoFrame]:
-        """Decode all frames, and list the packets until the first one."""
+    def _decode(self, times: list[int | None]) -> Iterator[VideoFrame]:
+        """Decode all frames, and list the times of the packets until the first one."""
         started = False  # with a picture that does not depend on others
         for packet in self._clip.container.demux(self._clip.stream):
             if self._look is None and packet.size and not packet.is_discard:
-                first_packets.append(packet)
+                times.append(packet.dts if packet.pts is None else packet.pts)
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError as error:
@@ -186,11 +191,10 @@ class VideoFrames:
             yield from frames
 
 
-def _num_before(packets: list[Packet], frame: VideoFrame) -> int:
+def _num_before(times: list[int | None], frame: VideoFrame) -> int:
     """Number of packets that were to be shown before a frame; undecodable ones may lack times."""
     if frame.pts is None:
         return 0
-    times = [packet.dts if packet.pts is None else packet.pts for packet in packets]
     return sum(time is None or time < frame.pts for time in times)
 
 
