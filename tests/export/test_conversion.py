@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from dstadapter_jax import evaluate
 from dstadapter_jax.data.normalization import normalize
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.export.__main__ import main
@@ -58,6 +59,16 @@ def test_convert_gives_the_probabilities_of_the_checkpoint(arguments, tmp_path, 
         recognizer.probabilities(views), probabilities(views), rtol=1e-5, atol=1e-7
     )
     assert "手語" in (tmp_path / "signs.md").read_text("utf-8")
+
+
+def test_evaluate_of_a_converted_checkpoint_scores_the_dataset(config, arguments, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("sign 0\nsign 1\nsign 2\n")
+    path, _ = converted(arguments, tmp_path, capsys)
+    options = ["--output", str(tmp_path / "results"), "--data_dir", config.data.dir]
+    assert evaluate.main(["--adapter", str(path), *options]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["num_clips"] == 9
+    assert (tmp_path / "results" / "report_test.html").is_file()
 
 
 def frozen_weights():

@@ -25,7 +25,7 @@ def _excluded(report: Report) -> Iterator[Finding]:
         parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
         text = f"{name}: {split.share_excluded:.2%} of the clips are unusable ({parts})"
         if not split.within_bound:
-            limit, remedy = "none", "remove them"
+            limit, remedy = "none", "remove them, or pass --max_missing"
             if report.max_missing:
                 limit, remedy = f"only {report.max_missing:.2%}", "raise --max_missing"
             advice = f"{limit} may be excluded. Get these files (again) or {remedy}."
