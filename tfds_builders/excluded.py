@@ -81,8 +81,8 @@ class ExcludedClips:
     def _advice(self) -> str:
         if not self._max_share:
             return (
-                "Replace these files, remove them (and their rows, if a table lists them), or pass the "
-                "share of clips that may be left out, such as --max_missing 0.01."
+                "Replace these files, remove them (and their rows, if a table lists them), or pass "
+                "the share of clips that may be left out, such as --max_missing 0.01."
             )
         lacking = [
             f"{self._count(split):,} of {self._total(split):,} in {split}"

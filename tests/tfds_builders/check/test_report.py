@@ -64,7 +64,7 @@ def test_make_recordings_with_an_unusable_clip_would_not_build(source, out, tmp_
     assert (status, report["max_missing"]) == (1, 0)
     assert not builds("recordings", source, tmp_path / "data")
     assert "is empty (0 bytes)" in report["splits"]["train"]["unreadable"][0]["reason"]
-    assert texts(report, "error")[0].endswith("remove them.")
+    assert texts(report, "error")[0].endswith("--max_missing.")
 
 
 def test_make_truncated_list_is_an_error(source, out, mp4, capsys):
