@@ -1,15 +1,15 @@
 """Recognize signs in video files: `python -m dstadapter_jax.predict [--workdir DIR] VIDEO …`.
 
 Pass `--adapter signs.safetensors` instead of a run. With several adapter files, each named, as in
-`--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every video is answered by each.
+`--adapter dgs=a.safetensors --adapter lsf=b.safetensors`, every adapter classifies every video.
 
-Prints one JSON object per video, best label first. A file that can't be read has an `error`
-instead, as has a model whose training diverged; the exit status is then 1. `--explain out.png`
+Prints one JSON object per video, best label first. If a file can't be read, or the probabilities
+are not finite, the object has an `error` instead, and the exit status is 1. `--explain out.png`
 draws each frame's contribution, the relevant patches and the adapters' gates.
 
 With `--stream` the videos are long: prints one JSON object per sign as soon as it is detected, with
-start and end in seconds; `-` reads standard input. `--webcam` spots signs before a camera until
-Ctrl-C. Both need `dstadapter_jax.calibrate` once.
+start and end in seconds; `-` reads standard input. `--webcam` spots the signs that a camera sees,
+until Ctrl-C. Both need `dstadapter_jax.calibrate` once.
 """
 
 import argparse

@@ -70,8 +70,9 @@ def root_above(
 
     Args:
         folder: The folder that a user passed.
-        is_part: Function of the names that lead from a folder above to `folder`, of the names in
-            `folder`, and of those in the folder above, all in lower case.
+        is_part: Function that returns whether a folder above is the dataset's. It receives names in
+            lower case: those of the path from there to `folder`, the entries of `folder`, and the
+            entries of the folder above.
     """
     absolute = Path(os.path.abspath(folder))  # `resolve` would follow links to other places
     own = names_in(absolute)

@@ -56,7 +56,10 @@ def validate(content: Any, kind: type) -> Any:
 
 
 def _value_at(content: Any, path: str) -> Any:
-    """Value at a path of msgspec, where `[...]` stands for any element; that ends the search."""
+    """Value at the path in an error of msgspec.
+
+    Stops at `[...]`, an unknown element, and returns the container.
+    """
     for name in re.findall(r"[^.\[\]]+|\[\.\.\.\]", path):
         if name == "[...]":
             break

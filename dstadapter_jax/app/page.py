@@ -41,7 +41,7 @@ class Answering:
         self.recognizers, self.decoder, self.folder = recognizers, decoder, folder
 
     def warm_up(self) -> None:
-        """Compile the programs for clips of three crops and, from square videos, of one.
+        """Compile the programs for three crops and for one crop, which square videos give.
 
         Raises:
             NonFiniteOutputError: The model's probabilities of a black clip are not finite.

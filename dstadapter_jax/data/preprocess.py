@@ -104,7 +104,7 @@ def preprocess(
     frames = read(indices)
     if len(frames) != len(indices):
         raise ValueError(f"expected {len(indices)} frames for {indices}, read {len(frames)}")
-    if num_clips == 1:  # with nothing to copy
+    if num_clips == 1:  # avoids a copy
         return make_views(frames, cfg, mode, rng, crops=views.crops)
     clips = frames[np.argsort(order)].reshape(num_clips, -1, *frames.shape[1:])
     made = [make_views(clip, cfg, mode, rng, crops=views.crops) for clip in clips]

@@ -15,7 +15,7 @@ import numpy as np
 APPLY_PROBABILITY = 0.5
 MAX_LEVEL = 10
 LEVEL_STD = 0.5
-FILL = 0.5  # PyTorchVideo's fill, meant for 0-1 data; on 0-255 data it is black to all effects
+FILL = 0.5  # PyTorchVideo's fill, meant for 0-1 data; on 0-255 data it is practically black
 
 # Operations whose value is `base ± level / MAX_LEVEL * range`: (base, range).
 SIGNED_RANGES = {
@@ -185,8 +185,8 @@ def _warp(clip: np.ndarray, linear: np.ndarray, shift: tuple[float, float]) -> n
         )
 
     warped = np.stack([sample(frame) for frame in clip])
-    # torchvision blends with the fill by the share of a sample that lies inside the frame, although
-    # the zeros outside have darkened it by that share already: done again here, at the seam alone.
+    # At the border torchvision scales a sample by its share inside the frame twice: interpolating
+    # with zeros, and again blending with the fill. This is the second scaling, of border pixels.
     inside = sample(np.ones((height, width), np.float32))
     seam = (inside > 0) & (inside < 1)
     share = inside[seam][:, np.newaxis]

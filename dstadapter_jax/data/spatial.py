@@ -12,7 +12,7 @@ CROP_ATTEMPTS = 10
 
 
 def margin(resolution: int) -> int:
-    """Short side from which `resolution` is cropped: the reference's 256 for 224, in proportion."""
+    """Short side before the crop to `resolution`, in proportion to the reference's 256 for 224."""
     return round(resolution * 256 / 224)
 
 

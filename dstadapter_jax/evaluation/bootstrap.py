@@ -65,8 +65,8 @@ def clip_intervals(
 ) -> Intervals:
     """Intervals of `METRICS` over clips.
 
-    Where all clips are correct, or none, all resamples are equal: then mean class accuracy has the
-    interval of top-1, scaled to the classes that the split has.
+    If all clips or none are correct, all resamples are equal. Mean class accuracy then has the
+    interval of top-1 times the share of classes that the split has.
 
     Args:
         labels: `(clips,)` true ids.
@@ -236,7 +236,7 @@ def _draw_signers(cells: np.ndarray, num_cells: int, signers: np.ndarray) -> Ite
 
 
 def _parts(numbers: int) -> Iterator[int]:
-    """How many resamples to draw at a time, if each takes this many numbers."""
+    """Yield the sizes of chunks of all resamples, if each takes a number of values."""
     at_once = max(1, _MAX_NUMBERS // numbers)
     for done in range(0, RESAMPLES, at_once):
         yield min(at_once, RESAMPLES - done)

@@ -14,7 +14,7 @@ from dstadapter_jax.errors import UserError
 from dstadapter_jax.evaluation.scores import MISS, Scores
 from dstadapter_jax.files.atomic import atomic_write
 
-CLIP_FIELDS = {"ids": "U", "labels": "iu", "signers": "U"}  # to NumPy's codes of their types
+CLIP_FIELDS = {"ids": "U", "labels": "iu", "signers": "U"}  # field to its `dtype.kind`s
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,7 +124,7 @@ def make_manifest(
 
 
 def preprocessing_fields(cfg: ModelConfig) -> dict[str, Any]:
-    """Preprocessing from a video to views, for programs; `_description` is the same for people.
+    """Machine-readable preprocessing from a video to views; `_description` is for people.
 
     In the formulas, `N` is the number of the video's frames, `i` the index of a frame in a view,
     and `short` and `long` are the sides of a frame. `round` rounds halves to even.

@@ -112,7 +112,8 @@ class Histogram:
     def from_counts(cls, counts: Mapping[int, Counts]) -> Self:
         """Chooses ranges of 1, 2, 5, 10, … values, at most `MAX_COLUMNS` of them.
 
-        The last range holds the largest 1 % of the values, which would push all others into one.
+        The last range holds the largest 1 % of the values: with equal ranges, outliers would leave
+        all other values in one range.
         """
         values = np.repeat(list(counts), [sum(series.values()) for series in counts.values()])
         values = np.sort(values).tolist()

@@ -167,7 +167,10 @@ def _vjp_with_intermediates(
 def _through_block(
     relevance: jax.Array, block: Block, x: jax.Array, seen: Intermediates, of_weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Propagate relevance `(b t) n` from a block's output to its input; also temporal mixing."""
+    """Propagate relevance `(b t) n` from a block's output to its input.
+
+    Also returns the temporal mixing.
+    """
     relevance = _through_attention(relevance, seen[WEIGHTS] * of_weights)
     taps, gate = (seen["t_adapter", name] for name in ("taps", "gate"))
     return _through_time(relevance, _time_shares(block.t_adapter, x, taps, gate))

@@ -199,7 +199,7 @@ def _make_features(
         return nnx.merge(graphdef, adapter, frozen).features(normalize(clips))
 
     def features(adapters: tuple[dict, ...], frozen: dict, clips: jax.Array) -> jax.Array:
-        if len(adapters) == 1:  # rounds as a `Recognizer` with one clip does
+        if len(adapters) == 1:  # without vmap: bit-identical to a `Recognizer`
             return with_adapter(adapters[0], frozen, clips)
         stacked = jax.tree.map(lambda *weights: jnp.stack(weights), *adapters)
         rows = jax.vmap(lambda adapter, clip: with_adapter(adapter, frozen, clip[None])[0])

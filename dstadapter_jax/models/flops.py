@@ -38,8 +38,8 @@ def needed_flops(cfg: ModelConfig, mode: str, tune: str) -> int:
     forward = cfg.num_frames * (embed + frozen_in_adapter + adapters) + head
     if mode == "eval":
         return forward
-    # A product has two gradients of its own cost, for its input and its weights. Scores and
-    # weighted values have no weights, but two inputs.
+    # The backward pass of a matrix product has two products of the same cost, for the gradients of
+    # its input and of its weights; of attention's products, both operands are activations.
     inner = (cfg.layers - 1) * 4 * n * n * d + 4 * n * d
     match tune:
         case "head":

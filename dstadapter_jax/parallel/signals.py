@@ -79,8 +79,8 @@ class StopRequest:
 def _set_default_action(signum: int) -> None:
     """Let the signal end the process, even while Python waits for a computation.
 
-    Uses C's `signal`: one that arrives before Python has removed its own handler would be reported
-    with a stack trace, as "ignored due to race condition".
+    Uses C's function `signal`. With Python's, a signal that arrives while the handler is removed
+    would be reported with a stack trace, as "ignored due to race condition".
     """
     ctypes.CDLL(None).signal(signum, None)  # SIG_DFL is 0
 

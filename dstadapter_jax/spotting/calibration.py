@@ -131,7 +131,8 @@ def calibrate_run(
         step: `best` by validation top-1, `last`, or a step number.
         data_dir: Folder of the dataset, if it has moved since training.
         backbone: Backbone file, if it has moved since training.
-        background: Folder of background footage; None holds clips at their first and last frames.
+        background: Folder of background footage. If None, gaps between clips repeat the last frame
+            of one clip and the first frame of the next.
         num_clips: Maximum number of clips per split.
     """
     recognizer = Recognizer.load(workdir, step, backbone)

@@ -121,8 +121,9 @@ def set_threshold(
         raise UserError(
             "validation split",
             expected="windows with a sign in a stream of its clips",
-            found="none: its clips must differ in length from the training clips",
-            advice="Use the same kind of clips in both splits.",
+            found="none",
+            advice="Its clips probably differ in length from the training clips: use the same kind"
+            " of clips in both splits.",
         )
     scores = np.concatenate([classifier.scores(hop.outputs) for hop in hops])[positive]
     shift = float(np.quantile(scores, 1 - TARGET_RECALL))

@@ -43,7 +43,7 @@ def spot_camera(
     camera: int,
     output: Callable[[dict[str, Any]], None],
 ) -> int:
-    """Output the signs before a camera until Ctrl-C; returns the exit status."""
+    """Output the signs that a camera sees, until Ctrl-C; returns the exit status."""
     batches = read_camera(camera, recognizer.preprocess)
     return _spot(recognizer, settings, batches, f"camera {camera}", output, live=True)
 

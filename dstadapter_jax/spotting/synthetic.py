@@ -80,7 +80,10 @@ class BackgroundFootage:
         return Footage(info.fps or DEFAULT_FPS, frames)
 
     def sample(self, signer: str, seconds: float, rng: np.random.Generator) -> Footage | None:
-        """Sample footage of at most `seconds`: of the signer, else of everyone, else of anyone."""
+        """Sample at most `seconds` of footage of the signer.
+
+        If there is none, of footage without a signer, or else of any signer.
+        """
         clips = self._clips.get(signer) or self._clips.get("")
         clips = clips or [clip for each in self._clips.values() for clip in each]
         if not clips:

@@ -18,9 +18,9 @@ from dstadapter_jax.training.logging import check_wandb
 MAX_SEED = 2**63 - 1
 MAX_STEPS = 2**31 - 1  # steps are counted in 32 bits
 
-# Fields that may differ when a run resumes: they change place and speed, not the result. The
-# backbone's hash is compared instead of its place, and the global batch size instead of its
-# factors. Both decoders give the same frames.
+# Fields that may differ when a run resumes: they affect file locations and speed, not the result.
+# The backbone is compared by its hash, not its path, and the global batch size, not its factors.
+# Both decoders give the same frames.
 RESUME_IGNORED_FIELDS = (
     *("data.dir", "data.num_threads", "data.decoder", "mesh.data", "mesh.fsdp", "batch_size"),
     *("gradient_accumulation_steps", "pretrained", "pretrained_revision"),

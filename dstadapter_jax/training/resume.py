@@ -79,7 +79,7 @@ def restore_latest(trainer: Trainer, checkpoints: Checkpointer) -> None:
     else:
         if corrupt:
             raise corrupt[max(corrupt)]
-    # Only now: if none had been readable, the cause might have been elsewhere.
+    # Only after another checkpoint was restored: if all fail, the checkpoints may not be the cause.
     for step, reason in corrupt.items():
         checkpoints.quarantine(step, reason)
 

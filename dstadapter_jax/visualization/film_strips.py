@@ -21,7 +21,7 @@ def middle_view(
     Args:
         example: A record of the dataset.
         cfg: Preprocessing of the model.
-        decoder: `av` or `decord`.
+        decoder: `pyav` or `decord`.
         views: Views that are averaged in evaluation.
 
     Returns:

@@ -85,7 +85,7 @@ def _frames(report: Report) -> Histogram | None:
 
 
 def _balance(report: Report, split: str) -> dict[str, Any]:
-    """Clips of each label of a split: the columns of a chart, and its extremes."""
+    """Counts of clips by label in a split: columns of a chart, extremes and their labels."""
     counts = {label: splits[split] for label, splits in report.labels.items() if splits[split]}
     counts = dict(sorted(counts.items(), key=lambda item: -item[1]))
     minimum, median, maximum = extremes(report.labels, split)

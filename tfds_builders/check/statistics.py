@@ -102,7 +102,7 @@ def find_copies(usable: Iterable[CheckedClip]) -> Copies:
 
 
 def find_shared_signers(usable: Iterable[CheckedClip]) -> dict[str, list[str]]:
-    """Map the signers of clips in several splits to these splits."""
+    """Map each signer whose clips are in several splits to these splits."""
     splits_of = defaultdict(set)
     for one in usable:
         splits_of[one.clip.signer].add(one.split)

@@ -29,7 +29,7 @@ _NAME = re.compile(r"(\d{3})_(\d{3})_(\d{3})", re.ASCII)
 
 
 def label_names(*, upstream: bool = False) -> list[str]:
-    """Spanish names, each with its English one, in order of id; `upstream` has an unused id 0."""
+    """Spanish names with English ones, in order of id; with `upstream`, id 0 is unused."""
     with SIGNS.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t")
         names = [f"{row['name_es']} ({row['name_en']})" for row in rows]

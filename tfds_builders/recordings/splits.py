@@ -104,7 +104,7 @@ def _draw(sizes: list[int], rng: random.Random) -> np.ndarray:
 
 
 def _cost(counts: np.ndarray, split_of: np.ndarray) -> tuple[int, int, float]:
-    """The cost of a split of the signers, in order of weight; lower is better.
+    """The cost of an assignment of signers to splits, compared in order; lower is better.
 
     Args:
         counts: `(signers, labels)`, number of clips.

@@ -13,7 +13,7 @@ class Orientation(NamedTuple):
     """How a clip's stored frames are to be turned upright."""
 
     quarter_turns: int  # counterclockwise
-    mirrored: bool  # upside down first, as some phones' front cameras do
+    mirrored: bool  # flipped vertically before the turn, as by some phones' front cameras
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:
@@ -40,9 +40,9 @@ def to_rgb(frame: VideoFrame, orientation: Orientation, rgb_format: str = "rgb24
 
 
 def _swscale(frame: VideoFrame, rgb_format: str) -> np.ndarray:
-    # POINT: a pixel takes its own block's chroma, as in decord's FFmpeg 4.1. 8-bit 4:2:0, the usual
-    # case, has a converter of its own that does so whatever the flag, unless the height is odd:
-    # then decord shifts the chroma within the picture, and we do not follow it.
+    # POINT: a pixel takes its own block's chroma, as in decord's FFmpeg 4.1. For 8-bit 4:2:0, the
+    # usual case, swscale has a converter that replicates chroma regardless of this flag. At odd
+    # heights decord also shifts the chroma, which is not reproduced here.
     return frame.to_ndarray(format=rgb_format, interpolation=Interpolation.POINT, threads=1)
 
 

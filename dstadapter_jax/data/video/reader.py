@@ -1,10 +1,10 @@
 """Video files to RGB frames.
 
-PyAV is the default decoder; decord, with which the reference was trained, is the other one. Both
-give the same frames wherever decord is right, pixel for pixel but for 8-bit frames of odd height
-and the inverse DCT's last bit in coarse MPEG-4 Part 2. decord 0.6, though, returns wrong frames,
-silently, on open-GOP H.264, on MPEG-TS, and on MPEG-4 Part 2 with B-frames, and does not undo
-mirroring; PyAV has none of these faults. Clips that decord would show otherwise are refused.
+PyAV is the default decoder; decord, with which the reference was trained, is the other one. Where
+decord is correct, both give identical pixels, with two exceptions: 8-bit frames of odd height, and
+the last bit of the inverse DCT in coarsely quantized MPEG-4 Part 2. decord 0.6 silently returns
+wrong frames of open-GOP H.264, of MPEG-TS, and of MPEG-4 Part 2 with B-frames, and does not undo
+mirroring. With decord, clips that it would decode differently are refused.
 
 Frames are shown as FFmpeg shows them: those of the best video stream, with square pixels, of one
 size, and of standard dynamic range.
@@ -165,7 +165,8 @@ def _read_pyav(source: VideoSource, indices: list[int], name: str | None) -> np.
 
 def _read_decord(source: VideoSource, indices: list[int], name: str | None) -> np.ndarray:
     decord = _import_decord()
-    # First PyAV, which refuses what decord would open blindly and counts where decord guesses.
+    # PyAV first: it refuses files that decord would open without checks, and its count of frames is
+    # exact, while decord estimates it.
     info, clip = probe(source, name=name), clip_name(source, name)
     if max(indices) >= info.num_frames:
         raise ClipError(clip, _too_short(max(indices), info.num_frames))

@@ -49,7 +49,7 @@ def _caveats(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _signer_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Top-1 accuracy of both runs by signer; B's largest loss comes first."""
+    """Top-1 accuracy of both runs by signer, sorted by B minus A."""
     rows = []
     for name in sorted(set(comparison.signers) - {""}):
         correct = comparison.outcomes[:, comparison.signers == name] == TOP1

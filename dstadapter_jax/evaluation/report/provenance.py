@@ -34,7 +34,7 @@ def clips_sha256(ids: Iterable[str]) -> str:
 def network_facts(config: Mapping[str, Any], views: Views) -> dict[str, int]:
     """Counts of `parameters`, `trained_parameters`, `flops_per_view` and `flops_per_clip`.
 
-    Views of equal pixels count each.
+    Identical views are counted separately.
     """
     cfg = ModelConfig(**config["model"])
     model = nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0)))

@@ -48,13 +48,15 @@ class Archive:
         self._content = content
         count, size, self._data_end = _end_of_directory(content)
         if size > MAX_DIRECTORY_BYTES or self._data_end + size > len(content):
-            raise ValueError(f"its directory has {size:,} bytes")
+            raise ValueError(
+                f"its directory claims {size:,} bytes, more than the file or the limit"
+            )
         directory = content[self._data_end : self._data_end + size].tobytes()
         entries = _parse_directory(directory, count)
         _check_overlap(entries)
         self._entries = {entry.name: entry for entry in entries}
         if len(self._entries) < count:
-            raise ValueError("an entry stands in it twice")
+            raise ValueError("its directory lists an entry twice")
         self.folder = next(iter(self._entries), "").partition("/")[0]
         prefix = f"{self.folder}/"
         self.names = {n.removeprefix(prefix) for n in self._entries if n.startswith(prefix)}

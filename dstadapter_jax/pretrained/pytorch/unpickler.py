@@ -141,7 +141,7 @@ class RestrictedUnpickler:
         name, module = self._stack.pop(), self._stack.pop()
         if not (isinstance(module, str) and isinstance(name, str)):
             raise TypeError
-        # Shortened: two long strings could be joined again and again.
+        # Shortened: a malicious pickle could build ever longer names and exhaust memory.
         self._global(f"{module[:MAX_NAME]} {name[:MAX_NAME]}")
 
     def _reduce(self, _: Any) -> None:
