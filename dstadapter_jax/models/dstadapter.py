@@ -54,7 +54,7 @@ class DSTAdapter(nnx.Module):
 
         Args:
             clips: `(b, t, h, w, 3)` float RGB of the configured size, normalized by
-                `data.preprocess.normalize`.
+                `data.normalization.normalize`.
             train: Whether to apply dropout.
             key: PRNG key for dropout; required if `train`.
 

@@ -128,10 +128,10 @@ def iter_frames(source: VideoSource, *, name: str | None = None) -> Iterator[np.
 def iter_timed_frames(
     source: VideoSource | BinaryIO, *, name: str | None = None
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Like `iter_frames`, each frame with the seconds from the first one's showing to its own.
+    """Like `iter_frames`, each frame with its display time in seconds since the first frame.
 
-    They never go back: where a stream's own times do, since it was joined of several, it goes on
-    with the next frame's time. A file object is read on as it comes, and never back.
+    Times increase, even where a joined stream's own times go back. A file object is read without
+    seeking.
     """
     with open_frames(source, name=name) as frames:
         offset, last, step = 0.0, 0.0, 1 / DEFAULT_FPS
