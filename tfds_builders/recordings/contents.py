@@ -2,6 +2,8 @@
 
 import dataclasses
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 
 from tfds_builders.clip_examples import Clip
 
@@ -59,3 +61,18 @@ def name_problem(name: str) -> str:
     except UnicodeEncodeError:
         return "the name isn't UTF-8"
     return "line break in the name" if len(name.splitlines()) > 1 else ""
+
+
+def lookalike_warnings(labels: Iterable[str]) -> list[str]:
+    """A sentence about labels that differ by case, spaces or Unicode's compatible forms only."""
+    alike = defaultdict(list)
+    for label in sorted(set(labels)):
+        form = unicodedata.normalize("NFKC", label).casefold()
+        printed = "".join(c for c in form if unicodedata.category(c) != "Cf")  # zero width
+        alike[" ".join(printed.split())].append(label)
+    groups = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    if not groups:
+        return []
+    return [
+        f"{len(groups)} group(s) of labels look alike, and stay different: {'; '.join(groups[:5])}"
+    ]

@@ -1,5 +1,6 @@
 """Recordings that a table lists, with labels and optionally signers, splits and segments."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from tfds_builders.recordings.contents import (
 )
 from tfds_builders.recordings.paths import PathFinder
 from tfds_builders.recordings.table import Problems, Row, read_table
-from tfds_builders.sources import SourceError
+from tfds_builders.sources import SourceError, first_names
 
 
 def read_listed(table: Path, encoding: str = "") -> Recordings:
@@ -56,7 +57,7 @@ def read_listed(table: Path, encoding: str = "") -> Recordings:
         split_of,
         "the column split" if split_of else "",
         missing=missing,
-        warnings=read.warnings,
+        warnings=read.warnings + _overlaps(clips),
     )
 
 
@@ -121,6 +122,26 @@ def _duplicates(lines: dict[str, list[int]]) -> Problems:
         for clip_id, (first, *others) in lines.items()
         for line in others
     ]
+
+
+def _overlaps(clips: Sequence[Clip]) -> list[str]:
+    """A sentence about segments of one video that share time, if there are any."""
+    of_video = defaultdict(list)
+    for clip in clips:
+        first, last = clip.seconds or clip.segment or (0, None)
+        end = math.inf if last is None else last + (clip.seconds is None)
+        of_video[clip.path, clip.seconds is None].append((first, end, clip.id))
+    overlapping = []
+    for segments in of_video.values():
+        reached, longest = 0.0, ""
+        for first, end, clip_id in sorted(segments):
+            if longest and first < reached:
+                overlapping.append(f"{longest} and {clip_id}")
+            if end > reached:
+                reached, longest = end, clip_id
+    if not overlapping:
+        return []
+    return [f"{len(overlapping)} segment(s) overlap others: {first_names(overlapping)}"]
 
 
 def _blanks(rows: Sequence[Row], column: str) -> Problems:

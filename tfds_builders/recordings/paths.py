@@ -7,8 +7,8 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from tfds_builders.recordings.clip_files import is_video
-from tfds_builders.sources import files_below
+from dstadapter_jax.data.video.pictures import folder_pictures
+from tfds_builders.recordings.clip_files import find_clips
 
 
 class PathFinder:
@@ -30,8 +30,9 @@ class PathFinder:
         relative = self._relative(path)
         if relative is None:
             return "", f"path leaves the table's folder: {path}"
-        # `Path.exists` raises an error if a name is too long.
-        if os.path.exists(self._folder / relative):
+        exact = self._folder / relative
+        # `Path.is_file` raises an error if a name is too long.
+        if os.path.isfile(exact) or (os.path.isdir(exact) and folder_pictures(exact)):
             return relative, ""
         for by_spelling in (self._by_name, self._by_stem):
             if found := by_spelling.get(
@@ -40,6 +41,8 @@ class PathFinder:
                 if len(found) == 1:
                     return found[0], ""
                 return "", f"no such file: {path}; several are alike: {', '.join(sorted(found))}"
+        if os.path.exists(exact):
+            return "", f"not a file: {path}{self._nearest(relative)}"
         return "", f"no such file: {path}{self._nearest(relative)}"
 
     def _relative(self, path: str) -> str | None:
@@ -77,7 +80,7 @@ class PathFinder:
 
     @functools.cached_property
     def _names(self) -> list[str]:
-        clips = (path for path in files_below(self._folder) if is_video(path))
+        clips = (path for path, is_clip in find_clips(self._folder) if is_clip)
         return sorted(path.relative_to(self._folder).as_posix() for path in clips)
 
 

@@ -13,6 +13,7 @@ from tfds_builders.clip_examples import Clip
 from tfds_builders.excluded import ExcludedClips
 from tfds_builders.listing import Listing, Missing
 from tfds_builders.recordings import index, splits
+from tfds_builders.recordings.contents import lookalike_warnings
 from tfds_builders.recordings.copies import copy_warnings
 from tfds_builders.sources import first_names
 
@@ -58,6 +59,8 @@ class Builder(ClipDatasetBuilder):
         for clip in recordings.missing:
             missing = Missing(clip.label, clip.signer, clip.reason)
             listing.missing[clip.split or "train"][clip.id] = missing
+        every = [*recordings.clips, *recordings.missing]
+        listing.warnings += lookalike_warnings(clip.label for clip in every)
         if folder != given:
             listing.warnings.insert(0, f"the recordings are in {folder}, not directly in {given}")
         if ignored := recordings.ignored:

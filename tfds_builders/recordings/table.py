@@ -26,6 +26,9 @@ COLUMNS = {
 REQUIRED_COLUMNS = ("path", "label")
 EXPECTED = "The first line names the columns: path,label[,signer][,split][,start,end]"
 _DELIMITERS = ",;\t|"
+# Before the names of columns: blank lines, and Excel's line that names the delimiter.
+_BLANK = r"(?:[ \t,;|]*[\r\n])*"
+_PREAMBLE = re.compile(rf"{_BLANK}(?:sep=.[\r\n]+)?{_BLANK}", re.IGNORECASE)
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -86,6 +89,7 @@ def lists_recordings(table: Path, encoding: str = "") -> bool:
     with table.open("rb") as file:
         start = file.read(10_000)
     text = start.decode(encoding or _encoding_of(start), errors="replace")
+    text = _PREAMBLE.sub("", text.removeprefix("\ufeff"), count=1)
     return any(_missing(header) == [] for _, header in _headers(text))
 
 
@@ -100,9 +104,9 @@ def read_table(table: Path, encoding: str = "") -> Table:
         SourceError: The file has another encoding, or a required column is missing.
     """
     text = _read_text(table, encoding)
-    marker = re.match(r"sep=.(\r\n|\r|\n)", text, re.IGNORECASE)  # of Excel
-    skipped = marker is not None
-    text = text[marker.end() :] if marker else text
+    marker = _PREAMBLE.match(text)[0]  # type: ignore[index]
+    skipped = len(re.findall(r"\r\n|\r|\n", marker))
+    text = text[len(marker) :]
     delimiter, header = min(_headers(text), key=lambda found: len(_missing(found[1])))
     _check_header(table, header)
     columns = [_column(name) for name in header]
@@ -131,7 +135,7 @@ def _read_text(table: Path, encoding: str) -> str:
     content = table.read_bytes()
     encoding = encoding or _encoding_of(content)
     try:
-        return content.decode(encoding)
+        return content.decode(encoding).removeprefix("\ufeff")
     except LookupError as error:
         raise SourceError(str(table), [f"unknown encoding {encoding!r}"]) from error
     except UnicodeError as error:
