@@ -139,3 +139,32 @@ def test_read_listed_same_segment_twice_raises(source):
     text = "path,label,start,end\na.mp4,hi,1,2\na.mp4,bye,1,2\na.mp4,hi,1.5,3\n"
     with raises(SourceError, problem="line 3: same clip as line 2"):
         listed(source, text)
+
+
+@pytest.mark.parametrize(
+    ("columns", "segments", "overlapping"),
+    [
+        ("start,end", ["0,2", "2,3", "3,"], ""),
+        ("start,end", ["0,2", "1.9,3"], "a.mp4#0-2s and a.mp4#1.9-3s"),
+        ("start,end", ["2,", "0:05,0:06"], "a.mp4#2-s and a.mp4#0:05-0:06s"),
+        ("start_frame,end_frame", ["0,5", "5,9"], ""),
+        ("start_frame,end_frame", ["0,6", "5,9"], "a.mp4#0-6 and a.mp4#5-9"),
+        ("start_frame,end_frame", ["0,50", "5,9", "30,40"], "2 segment(s) overlap"),
+    ],
+)
+def test_read_listed_says_which_segments_overlap(source, columns, segments, overlapping):
+    rows = [f"a.mp4,hi,{segment}" for segment in segments]
+    found = listed(source, "\n".join([f"path,label,{columns}", *rows, "b/c.mp4,hi,0,9"]))
+    assert len(found.clips) == len(segments) + 1
+    assert [overlapping in warning for warning in found.warnings] == [True] * bool(overlapping)
+
+
+def test_read_listed_folder_beside_a_file_of_that_stem_is_the_file(source):
+    put(source, ["b.mp4"], b"a video")
+    found = listed(source, "path,label\nb,hi\n")
+    assert [clip.id for clip in found.clips] == ["b.mp4"]
+
+
+def test_read_listed_folder_without_pictures_is_missing(source):
+    (missing,) = listed(source, "path,label\nb,hi\n").missing
+    assert missing.reason.startswith("line 2: not a file: b")

@@ -44,6 +44,23 @@ def test_read_table_with_excels_separator_line(source):
     assert [(row.line, row.path) for row in table.rows] == [(3, "a.mp4")]
 
 
+@pytest.mark.parametrize("before", ["\n", "\r\n \r\n", ";;\n", "\nsep=;\n", "\r\r"])
+def test_read_table_passes_over_blank_lines_before_the_header(source, before):
+    text = before + "path;label\na.mp4;hi\n"
+    (source / "list.csv").write_bytes(text.encode())
+    (source / "list.txt").write_bytes(text.encode())
+    table = read_table(source / "list.csv")
+    line = 2 + len(before.replace("\r\n", "\n").replace("\r", "\n").split("\n")) - 1
+    assert [(row.line, row.path, row.label) for row in table.rows] == [(line, "a.mp4", "hi")]
+    assert [path.name for path in find_tables(source)] == ["list.csv", "list.txt"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_read_table_of_a_named_encoding_may_have_a_byte_order_mark(source, encoding):
+    (source / "list.csv").write_bytes("\ufeffpath,label\na.mp4,é\n".encode(encoding))
+    assert read_table(source / "list.csv", encoding).rows[0].label == "é"
+
+
 def test_read_table_leaves_out_unknown_columns_with_a_warning(source):
     (source / "list.csv").write_text(",path,label,hand,Unnamed: 4\n0,a.mp4,hi,left,\n")
     table = read_table(source / "list.csv")
