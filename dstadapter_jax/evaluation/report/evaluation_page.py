@@ -16,7 +16,7 @@ from dstadapter_jax.evaluation.report.provenance import config_lines, dataset_fa
 from dstadapter_jax.evaluation.results import EvaluationResult
 from dstadapter_jax.evaluation.signers import signer_accuracies
 from dstadapter_jax.html.charts import ConfusionChart
-from dstadapter_jax.html.formats import counted
+from dstadapter_jax.html.formats import counted, listed, percent
 from dstadapter_jax.html.page import ERROR, NOTE, WARNING, Finding, by_severity, render
 from dstadapter_jax.inference.recognizer import Recognizer
 
@@ -101,6 +101,15 @@ def _signer_caveats(evaluation: Evaluation) -> Iterator[Finding]:
         yield Finding(WARNING, text, "run")
 
 
+def _untrained_labels(evaluation: Evaluation) -> list[str]:
+    """Labels of the split that a user's own splits leave without a training clip."""
+    if evaluation.summary["test_signer"]:  # other splits than the dataset's
+        return []
+    absent = evaluation.dataset.metadata.get("missing_labels", {}).get("train", [])
+    names = evaluation.results.label_names
+    return sorted({names[label] for label in evaluation.results.labels} & set(absent))
+
+
 def _clip_caveats(evaluation: Evaluation) -> Iterator[Finding]:
     summary, results = evaluation.summary, evaluation.results
     if missing := summary["num_missing"]:
@@ -112,7 +121,12 @@ def _clip_caveats(evaluation: Evaluation) -> Iterator[Finding]:
     classes = len(results.label_names)
     if absent := classes - len(set(results.labels.tolist())):
         text = f"{absent:,} of {counted(classes, 'sign')} have no clip here: in the mean class"
-        yield Finding(NOTE, f"{text} accuracy each counts as 0.", "signs")
+        mean = results.metrics()["mean_class_accuracy"] * classes / (classes - absent)
+        text += f" accuracy each counts as 0. The mean of the others is {percent(mean)}."
+        yield Finding(NOTE, text, "signs")
+    if untrained := _untrained_labels(evaluation):
+        text = f"The training split lacks {counted(len(untrained), 'sign')} of this split, never"
+        yield Finding(WARNING, f"{text} predicted: {listed(untrained, 5)}.", "signs")
     if evaluation.views != REFERENCE_VIEWS:
         text = f"Scores are means over {evaluation.views} of a video; the reference uses"
         yield Finding(NOTE, f"{text} {REFERENCE_VIEWS}.", "run")

@@ -237,8 +237,21 @@ def evaluation_of(data_dir, split, metadata):
     missing = MissingClips.from_dataset(dataset, split)
     summary = {"num_missing": len(missing.ids), "num_clips": 2 + len(missing.ids)}
     summary |= {"num_unavailable": 4, "shared_signers": shared_signers(dataset, split)}
+    summary["test_signer"] = ""
     results = EvaluationResult(scores, missing, dataset.label_names)
     return Evaluation(None, dataset, split, REFERENCE_VIEWS, results, summary)
+
+
+def test_caveats_name_signs_without_clips(data_dir):
+    names = open_dataset("recordings/frames", str(data_dir)).label_names
+    metadata = {"missing_labels": {"train": names[1:]}, "signers": {}}  # two signs are tested
+    evaluated = evaluation_of(data_dir, "test", metadata)
+    found = " ".join(one.text for one in caveats(evaluated))
+    assert "1 of 3 signs have no clip here" in found
+    assert "The mean of the others is 100.0%." in found
+    assert f"The training split lacks 1 sign of this split, never predicted: {names[1]}." in found
+    evaluated.summary["test_signer"] = "ann"  # other splits than the metadata's
+    assert not any("The training split lacks" in one.text for one in caveats(evaluated))
 
 
 @pytest.mark.parametrize(
