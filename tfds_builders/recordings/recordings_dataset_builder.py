@@ -59,8 +59,9 @@ class Builder(ClipDatasetBuilder):
         for clip in recordings.missing:
             missing = Missing(clip.label, clip.signer, clip.reason)
             listing.missing[clip.split or "train"][clip.id] = missing
-        every = [*recordings.clips, *recordings.missing]
-        listing.warnings += lookalike_warnings(clip.label for clip in every)
+        labels = {clip.label for clip in recordings.clips}
+        labels |= {clip.label for clip in recordings.missing}
+        listing.warnings += lookalike_warnings(labels)
         if folder != given:
             listing.warnings.insert(0, f"the recordings are in {folder}, not directly in {given}")
         if ignored := recordings.ignored:
