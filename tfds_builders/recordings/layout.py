@@ -16,10 +16,14 @@ Layout = tuple[str, ...]
 def parse(text: str) -> Layout:
     """Parse `--layout`: names of levels from the top, such as `signer/label`; `*` is ignored.
 
+    A last level `clip`, the file, may be given or left out.
+
     Raises:
         UserError: A level is unknown or repeated, or there is no label.
     """
     levels = tuple(level.strip("{} ").lower() for level in text.strip("/").split("/"))
+    if levels[-1] == "clip":
+        levels = levels[:-1]
     named = [level for level in levels if level != "*"]
     if set(levels) <= set(LEVELS) and len(set(named)) == len(named) and "label" in named:
         return levels

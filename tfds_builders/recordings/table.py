@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dstadapter_jax.errors import UserError
 from tfds_builders.recordings.folders import visible
 from tfds_builders.sources import SourceError, first_names
 
@@ -74,7 +75,11 @@ def find_tables(folder: Path, encoding: str = "") -> list[Path]:
     """The tables directly in a folder; empty if it can't be listed.
 
     All CSV files count, other text files if their first line names the required columns.
+
+    Raises:
+        UserError: The encoding is unknown.
     """
+    _check_encoding(encoding)
     return [
         path
         for path in visible(folder)
@@ -82,6 +87,17 @@ def find_tables(folder: Path, encoding: str = "") -> list[Path]:
         and path.suffix.lower() in SUFFIXES
         and (path.suffix.lower() == ".csv" or lists_recordings(path, encoding))
     ]
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        b" ".decode(encoding or "utf-8", errors="replace")
+    except (LookupError, ValueError) as error:  # ValueError: a null character in the name
+        raise UserError(
+            "--encoding",
+            expected="a text encoding that Python knows, such as cp1252 or shift_jis",
+            found=repr(encoding),
+        ) from error
 
 
 def lists_recordings(table: Path, encoding: str = "") -> bool:
@@ -102,7 +118,9 @@ def read_table(table: Path, encoding: str = "") -> Table:
 
     Raises:
         SourceError: The file has another encoding, or a required column is missing.
+        UserError: The encoding is unknown.
     """
+    _check_encoding(encoding)
     text = _read_text(table, encoding)
     marker = _PREAMBLE.match(text)[0]  # type: ignore[index]
     skipped = len(re.findall(r"\r\n|\r|\n", marker))
@@ -136,8 +154,6 @@ def _read_text(table: Path, encoding: str) -> str:
     encoding = encoding or _encoding_of(content)
     try:
         return content.decode(encoding).removeprefix("\ufeff")
-    except LookupError as error:
-        raise SourceError(str(table), [f"unknown encoding {encoding!r}"]) from error
     except UnicodeError as error:
         advice = "Save it as UTF-8, or pass its encoding, such as --encoding cp1252."
         raise SourceError(str(table), [f"not {encoding}: {error}"], advice) from error

@@ -53,6 +53,11 @@ def test_read_folder_with_splits_and_signers(source):
         read_folder(source, parse("split/signer/label"))
 
 
+@pytest.mark.parametrize("text", ["signer/label/clip", "{signer}/{label}/{clip}", "Signer/LABEL/"])
+def test_parse_takes_braces_any_case_and_a_last_level_clip(text):
+    assert parse(text) == ("signer", "label")
+
+
 @pytest.mark.parametrize("text", ["", "signer", "label/label", "label/word", "label//signer"])
 def test_parse_of_a_wrong_layout_raises(text):
     with raises(UserError, where="--layout", found=repr(text)):

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from dstadapter_jax.errors import UserError
 from tests.helpers.errors import raises
 from tfds_builders.recordings.table import find_tables, read_table
 from tfds_builders.sources import SourceError
@@ -74,8 +75,16 @@ def test_read_table_of_another_encoding_raises_unless_named(source):
     with raises(SourceError, where="list.csv", problem="not utf-8", advice="--encoding"):
         read_table(source / "list.csv")
     assert read_table(source / "list.csv", "cp1252").rows[0].label == "grüß"
-    with raises(SourceError, problem="unknown encoding 'klingon'"):
-        read_table(source / "list.csv", "klingon")
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "hex", "rot13", "idna", "\0", "ü"])
+@pytest.mark.parametrize("name", ["list.csv", "list.txt"])
+def test_find_tables_of_an_unknown_encoding_raises(source, encoding, name):
+    (source / name).write_text("path;label\n")
+    with raises(UserError, where="--encoding", found=repr(encoding)):
+        find_tables(source, encoding)
+    with raises(UserError, where="--encoding"):
+        read_table(source / name, encoding)
 
 
 @pytest.mark.parametrize(
