@@ -137,8 +137,8 @@ def read_table(table: Path, encoding: str = "") -> Table:
             values, line = [field.strip() for field in fields], reader.line_num + skipped
             if not any(values):
                 continue
-            extra = any(values[len(header) :])
-            if extra or len(values) < len(header):
+            # Excel omits delimiters after a row's last filled cell.
+            if any(values[len(header) :]) or any(columns[len(values) :]):
                 problems.append((line, f"expected {len(header)} fields, found {len(values)}"))
                 continue
             named = zip(columns, values, strict=False)

@@ -39,6 +39,14 @@ def test_read_table_of_any_dialect(source, encoding, delimiter):
         assert fields(read_table(source / "list.csv")) == ROWS
 
 
+def test_read_table_rows_may_lack_last_cells_of_unknown_columns_only(source):
+    text = "path,label,note,\na.mp4,hi\nb.mp4,hi,x\nc.mp4\nd.mp4,hi,x,,,\ne.mp4,hi,x,,y\n"
+    (source / "list.csv").write_text(text)
+    table = read_table(source / "list.csv")
+    assert [row.path for row in table.rows] == ["a.mp4", "b.mp4", "d.mp4"]
+    assert [line for line, _ in table.problems] == [4, 6]
+
+
 def test_read_table_with_excels_separator_line(source):
     (source / "list.csv").write_bytes(b"sep=;\r\npath;label\r\na.mp4;hi\r\n")
     table = read_table(source / "list.csv")
