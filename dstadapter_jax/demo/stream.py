@@ -12,6 +12,7 @@ import logging
 import pathlib
 import sys
 
+import msgspec
 import numpy as np
 
 from dstadapter_jax.cli.main import run_cli
@@ -70,12 +71,6 @@ def compose_video(workdir: pathlib.Path, seed: int) -> list[tuple[str, float, fl
     return annotations
 
 
-def write_annotations(path: pathlib.Path, annotations: list[tuple[str, float, float]]) -> None:
-    """Write the annotations as a CSV file."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("label", "start", "end"), *annotations])
-
-
 def main(argv: list[str]) -> int:
     """Run the command with these arguments and return its exit status."""
     parser = argparse.ArgumentParser(
@@ -89,7 +84,8 @@ def main(argv: list[str]) -> int:
     logger.info("rendering background footage and concatenating all test clips")
     film_background(args.workdir / "background", seed)
     annotations = compose_video(args.workdir, seed)
-    write_annotations(args.workdir / "stream.csv", annotations)
+    with (args.workdir / "stream.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("label", "start", "end"), *annotations])
     settings = calibrate_run(run, background=args.workdir / "background")
     print(json.dumps(summary(settings, run)))
     frames = read_video(str(video))
@@ -98,7 +94,7 @@ def main(argv: list[str]) -> int:
     result = count_detections(
         found, [Annotation(names.index(label), *times) for label, *times in annotations]
     )
-    print(json.dumps({"video": str(video), **result._asdict()}))
+    print(json.dumps({"video": str(video), **msgspec.to_builtins(result)}))
     return 0
 
 

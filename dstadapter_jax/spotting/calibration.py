@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from tqdm import tqdm
 
@@ -107,7 +108,7 @@ def calibrate(calibrator: Calibrator) -> SpottingSettings:
     metrics: dict[Any, DetectionCounts] = {}
     for split, (hops, annotations) in streams.items():
         signs = list(detect(hops, classifier, lengths[-1]))
-        metrics[split] = DetectionCounts(**count_detections(signs, annotations)._asdict())
+        metrics[split] = count_detections(signs, annotations)
     return SpottingSettings(
         window_seconds=lengths,
         weights=tuple(classifier.weights.tolist()),
@@ -146,9 +147,5 @@ def calibrate_run(
 
 def summary(settings: SpottingSettings, workdir: pathlib.Path) -> dict[str, Any]:
     """Path of the settings, window lengths and detection counts by split, for JSON."""
-    counts: dict[str, Any] = {
-        split: {name: getattr(found, name) for name in found.__struct_fields__}
-        for split, found in settings.metrics.items()
-    }
     result = {"settings": str(workdir / FILE), "window_seconds": settings.window_seconds}
-    return {**result, **counts}
+    return result | msgspec.to_builtins(settings.metrics)

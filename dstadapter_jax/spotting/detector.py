@@ -112,10 +112,7 @@ def detect(
 ) -> Iterator[Detection]:
     """Yield the signs of a stream as soon as each is certain.
 
-    Args:
-        hops: Network outputs in order of time.
-        classifier: Sign classifier.
-        max_seconds: Length of the longest window.
+    The longest window has `max_seconds`.
     """
     detector = Detector(max_seconds)
     for hop in hops:
@@ -126,13 +123,9 @@ def detect(
 def score_windows(hop: HopOutputs, classifier: SignClassifier) -> list[Detection]:
     """The best label of each window with its score, whatever the score is."""
     outputs = hop.outputs
-    rows = zip(
-        outputs.labels,
-        hop.starts,
-        classifier.scores(outputs),
-        np.exp(outputs.log_probabilities.max(axis=1)),
-        strict=True,
-    )
+    scores = classifier.scores(outputs)
+    probabilities = np.exp(outputs.log_probabilities.max(axis=1))
+    rows = zip(outputs.labels, hop.starts, scores, probabilities, strict=True)
     return [
         Detection(int(label), start, hop.now, float(score), float(probability))
         for label, start, score, probability in rows

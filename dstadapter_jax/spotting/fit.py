@@ -6,12 +6,12 @@ from a stream of validation clips: classifier and margin are less confident on t
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from dstadapter_jax.adapters.schema import DetectionCounts
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.spotting.classifier import SignClassifier
 from dstadapter_jax.spotting.detector import Detection
@@ -25,14 +25,6 @@ MIN_POSITIVE_IOU, MAX_NEGATIVE_IOU = 0.7, 0.5
 RIDGE = 0.004  # on features of unit variance
 CLASSIFIER_SCALE = 4.0  # relative to the margin, which separates signs from background less well
 TARGET_RECALL = 0.96  # on the positive windows of the validation split
-
-
-class DetectionCounts(NamedTuple):
-    """Numbers of annotated signs, of signs found, and of false detections."""
-
-    num_signs: int
-    true_positives: int
-    false_positives: int
 
 
 def max_ious(hops: Sequence[HopOutputs], annotations: Sequence[Annotation]) -> np.ndarray:
@@ -64,7 +56,9 @@ def count_detections(
                 found += 1
                 del left[: place + 1]
                 break
-    return DetectionCounts(len(annotations), found, len(detections) - found)
+    return DetectionCounts(
+        num_signs=len(annotations), true_positives=found, false_positives=len(detections) - found
+    )
 
 
 def fit_sign_classifier(

@@ -4,11 +4,7 @@ import pathlib
 
 import msgspec
 
-from dstadapter_jax.adapters.schema import (
-    SpottingFile,
-    SpottingSettings,
-    parse_spotting_file,
-)
+from dstadapter_jax.adapters.schema import SpottingFile, SpottingSettings, parse_spotting_file
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.files.atomic import atomic_write
 from dstadapter_jax.inference.recognizer import Recognizer
@@ -23,12 +19,7 @@ def save_settings(settings: SpottingSettings, workdir: pathlib.Path, step: int) 
 
 
 def load_settings(workdir: pathlib.Path, step: int, width: int) -> SpottingSettings:
-    """Read the settings of a checkpoint.
-
-    Args:
-        workdir: Workdir of a run.
-        step: Step of the checkpoint.
-        width: Number of the network's features.
+    """Read the settings of a checkpoint with `width` features.
 
     Raises:
         UserError: The file is missing, invalid, or belongs to another checkpoint.

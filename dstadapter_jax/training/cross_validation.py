@@ -55,7 +55,8 @@ def cross_validate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
     with lock_workdir(workdir):
         results = _read_results(workdir, dataset)
         for number, signer in enumerate(signers, start=1):
-            fold, folder = _fold_config(config, signer), workdir / fold_name(signer)
+            fold, folder = config.copy_and_resolve_references(), workdir / fold_name(signer)
+            fold.data.test_signer = signer
             if signer in results:
                 saved = _read_json(folder / "config.json")
                 check_same_run(folder, {"config": saved}, {"config": fold.to_dict()})
@@ -72,12 +73,6 @@ def fold_name(signer: str) -> str:
     if len(quoted) > MAX_NAME_BYTES:
         quoted = f"{quoted[:100]}-{hashlib.sha256(signer.encode()).hexdigest()}"
     return f"signer_{quoted}"
-
-
-def _fold_config(config: ConfigDict, signer: str) -> ConfigDict:
-    fold = config.copy_and_resolve_references()
-    fold.data.test_signer = signer
-    return fold
 
 
 def _read_results(workdir: pathlib.Path, dataset: ClipDataset) -> Results:

@@ -11,7 +11,7 @@ import pathlib
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 from ml_collections import ConfigDict
 from tensorboardX.event_file_writer import EventsWriter
@@ -159,14 +159,15 @@ def check_wandb(project: str) -> None:
         ) from error
 
 
-class RunLog:
+class RunLog(contextlib.ExitStack):
     """All destinations of metrics rows; a context manager. Only the primary process writes."""
 
     def __init__(
         self, workdir: pathlib.Path, config: ConfigDict, step: int, *, validation_pending: bool
     ):
         """Open the log of a run that resumes after `step`; see `MetricsLog`."""
-        self._workdir, self._closing = workdir, contextlib.ExitStack()
+        super().__init__()
+        self._workdir = workdir
         self._writers: list[Callable[[Row], None]] = []
         if not is_primary():
             return
@@ -178,13 +179,7 @@ class RunLog:
 
     def _add(self, destination: TensorBoard | WeightsAndBiases) -> None:
         self._writers.append(destination.write)
-        self._closing.callback(destination.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._closing.close()
+        self.callback(destination.close)
 
     def write(self, **values: float) -> None:
         """Write one row, with the Unix time added."""

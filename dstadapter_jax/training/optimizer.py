@@ -28,12 +28,7 @@ def cosine_by_epoch(
 
 
 def check_learning_rate(config: ConfigDict, batch_size: int) -> None:
-    """Log the linearly scaled learning rate of a batch that differs much from the recipe's.
-
-    Args:
-        config: `config.optimizer` of a run.
-        batch_size: Clips per update.
-    """
+    """Log the linearly scaled learning rate if the clips per update differ much from the recipe."""
     rate, base = config.learning_rate, config.base_batch_size
     if not 1 / MAX_BATCH_RATIO < batch_size / base < MAX_BATCH_RATIO:
         logger.warning(

@@ -85,13 +85,7 @@ def restore_latest(trainer: Trainer, checkpoints: Checkpointer) -> None:
 
 
 def check_resumable(trainer: Trainer, saved: Mapping[str, Any], step: int) -> None:
-    """Raise UserError if a checkpoint's run is not this trainer's run.
-
-    Args:
-        trainer: The run as configured now.
-        saved: Metadata of the checkpoint.
-        step: Step of the checkpoint.
-    """
+    """Raise UserError if the run with these metadata at this step is not the trainer's run."""
     check_same_run(trainer.workdir, saved, trainer.metadata())
     done = step / trainer.steps_per_epoch
     if trainer.config.num_epochs < done:
@@ -119,10 +113,7 @@ class RunMismatchError(UserError):
 def check_same_run(workdir: pathlib.Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise RunMismatchError if config, batch size, backbone or dataset differ from a saved run's.
 
-    Args:
-        workdir: Workdir of the run.
-        saved: Metadata of its checkpoint; fields besides `config` may be missing in both.
-        now: The same fields of the run as configured now.
+    Fields of the metadata besides `config` may be missing in both.
     """
     config, allowed = now["config"], allowed_changes(now["config"])
     ignored = (*RESUME_IGNORED_FIELDS, *BACKBONE_PLACE)
@@ -178,10 +169,6 @@ def check_same_on_all_hosts(workdir: pathlib.Path, metadata: Mapping[str, Any]) 
     """Raise RunMismatchError if the processes of a run were started differently; collective.
 
     They would each train another run, or wait for each other forever.
-
-    Args:
-        workdir: Workdir of the run.
-        metadata: Result of `Trainer.metadata`.
     """
     own = {"--workdir": str(workdir.absolute()), **_run_fields(metadata)}
     first, *others = all_gather_json(own)

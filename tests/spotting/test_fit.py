@@ -1,5 +1,6 @@
 """Fitting of the sign/no-sign classifier."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -30,7 +31,8 @@ from tests.helpers.streams import window
 )
 def test_count_detections(found, expected):
     annotations = [Annotation(1, 0.0, 1.0), Annotation(2, 3.0, 4.0)]
-    assert count_detections([window(*sign, 1.0) for sign in found], annotations) == expected
+    counts = count_detections([window(*sign, 1.0) for sign in found], annotations)
+    assert msgspec.structs.astuple(counts) == expected
 
 
 def hop_outputs(features: np.ndarray, times: np.ndarray) -> list[HopOutputs]:
