@@ -106,12 +106,7 @@ def _clause(reason: str) -> str:
 
 
 def build_page(answering: Answering, allowed: str) -> gr.Blocks:
-    """Build the page.
-
-    Args:
-        answering: Event handlers.
-        allowed: Description of the limits on clips.
-    """
+    """Build the page; `allowed` describes the limits on clips."""
     languages = list(answering.recognizers)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\n{allowed}")

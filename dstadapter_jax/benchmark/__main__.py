@@ -67,13 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("A", "B"),
         help="two settings, FIELD=VALUE[,FIELD=VALUE…] each, timed in turn",
     )
-    parser.add_argument(
-        "--kinds",
-        nargs="+",
-        choices=KINDS,
-        default=list(KINDS),
-        help="for --mode input",
-    )
+    kinds = list(KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="for --mode input")
     return parser
 
 

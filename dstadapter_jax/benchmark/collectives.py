@@ -18,9 +18,6 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 def collective_bytes(text: str) -> dict[str, int]:
     """Bytes of the results of each kind of collective on one device; loop bodies count per trip.
 
-    Args:
-        text: `as_text()` of a compiled `jax.jit` program.
-
     Raises:
         ValueError: A loop with a collective has no known trip count.
     """

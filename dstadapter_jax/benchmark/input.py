@@ -113,18 +113,13 @@ def _train_loader(dataset: ClipDataset, cfg: PreprocessConfig) -> Callable[[], A
 
 
 def _speeds(loaders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
-    speeds = {
-        storage: [1 / value for value in seconds]
-        for storage, seconds in _cpu_seconds(loaders, repeats).items()
-    }
-    medians = {storage: statistics.median(values) for storage, values in speeds.items()}
-    return {
-        **{
-            storage: {"clips_per_second": medians[storage], "min": min(values), "max": max(values)}
-            for storage, values in speeds.items()
-        },
-        "ratio": medians["frames"] / medians["original"],
-    }
+    speeds: dict[str, Any] = {}
+    for storage, seconds in _cpu_seconds(loaders, repeats).items():
+        values = [1 / value for value in seconds]
+        median = statistics.median(values)
+        speeds[storage] = {"clips_per_second": median, "min": min(values), "max": max(values)}
+    frames, original = (speeds[name]["clips_per_second"] for name in ("frames", "original"))
+    return speeds | {"ratio": frames / original}
 
 
 def _cpu_seconds(

@@ -18,15 +18,7 @@ def complete_metadata(
     *,
     with_metrics: bool,
 ) -> dict[str, Any]:
-    """Metadata as they are saved.
-
-    Args:
-        metadata: The run's own fields.
-        step: Step of the checkpoint.
-        iterator: Position of the data iterator, saved beside the metadata.
-        checksums: Checksums of the arrays, by item.
-        with_metrics: Whether the checkpoint is saved with metrics.
-    """
+    """Metadata as they are saved: the run's own fields, and checksums of all items."""
     completed = {
         **metadata,
         "step": step,

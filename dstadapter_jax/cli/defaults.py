@@ -34,11 +34,7 @@ def fill_data_dir(config: ConfigDict) -> None:
 
 
 def choose_workdir(values: flags.FlagValues, suffix: str = "") -> pathlib.Path:
-    """The folder in `--workdir`, by default `runs/NAME` with the name of the config file.
-
-    Args:
-        values: Parsed flags of the command.
-        suffix: End of the default name.
+    """The folder in `--workdir`, by default `runs/NAME` and `suffix`; NAME is the config file.
 
     Raises:
         PathError: The given path is empty or not on a disk.

@@ -18,18 +18,13 @@ from dstadapter_jax.evaluation.scores import Scores
 def pair_metrics(scores: Scores, label_names: Sequence[str]) -> dict[str, Any]:
     """Metrics on the clips of the time-reversed signs.
 
-    Args:
-        scores: Scores of the test split.
-        label_names: Label names by id.
-
     Returns:
         `pairs_top1`; `direction`, the share of clips whose sign has a higher score than its
         reverse, 0.5 by chance; and `pairs_num_clips`.
     """
-    reverse = REVERSED | {b: a for a, b in REVERSED.items()}
-    rows = [row for row, label in enumerate(scores.labels) if label_names[label] in reverse]
+    reverse, names = REVERSED | {b: a for a, b in REVERSED.items()}, list(label_names)
+    rows = [row for row, label in enumerate(scores.labels) if names[label] in reverse]
     labels = scores.labels[rows]
-    names = list(label_names)
     reversed_labels = [names.index(reverse[names[label]]) for label in labels]
     probabilities = scores.probabilities[rows]
     true, other = (probabilities[range(len(rows)), ids] for ids in (labels, reversed_labels))
@@ -46,14 +41,7 @@ def draw_pairs(
     preprocess: PreprocessConfig,
     scores: dict[str, Scores],
 ) -> None:
-    """Draw one test clip of each time-reversed sign: its frames and each network's prediction.
-
-    Args:
-        path: PNG file to write.
-        dataset: The demo's dataset.
-        preprocess: Preprocessing settings of the runs.
-        scores: Scores of the test split by network.
-    """
+    """Draw one test clip of each time-reversed sign: its frames and each network's prediction."""
     names = [name for pair in REVERSED.items() for name in pair]
     figure = Figure(figsize=(12.5, 1.16 * len(names)), layout="constrained")
     strips, bars = figure.subplots(len(names), 2, width_ratios=[8, 2]).T

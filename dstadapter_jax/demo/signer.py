@@ -26,9 +26,7 @@ class Signer:
     shirt: Color
     hair: Color
     walls: tuple[Color, Color]  # background colors at the top and at the bottom
-    furniture: tuple[
-        tuple[float, float, float, float], ...
-    ]  # x, y, width, height as shares of the frame
+    furniture: tuple[tuple[float, ...], ...]  # x, y, width, height as shares of the frame
     unit: float  # half the shoulder width as a share of the frame
     girth: float  # thickness of limbs and hands, in units
     side: int  # 1 or -1: dominant hand at the right or left of the picture
@@ -46,9 +44,7 @@ class Signer:
                 _hue(rng, saturation=(10, 70), value=(90, 235)),
                 _hue(rng, saturation=(10, 70), value=(90, 235)),
             ),
-            furniture=tuple(
-                tuple(rng.uniform((0, 0, 0.1, 0.1), (1, 1, 0.4, 0.5))) for _ in range(3)
-            ),
+            furniture=tuple(map(tuple, rng.uniform((0, 0, 0.1, 0.1), (1, 1, 0.4, 0.5), (3, 4)))),
             unit=rng.uniform(0.135, 0.175),
             girth=rng.uniform(0.36, 0.46),
             side=int(rng.choice((-1, 1))),

@@ -119,12 +119,6 @@ def _render(job: tuple[Path, Signer, Sign, tuple[int, ...]]) -> None:
     write_mp4(path, draw_clip(signer, sign, np.random.default_rng(key)))
 
 
-def _write_csv(path: Path, rows: list[tuple[str, str, str, str]]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "label", "signer", "split"), *rows])
-    return path
-
-
 def render_vocabulary(out_dir: Path, *, takes: int = 6, seed: int = 0) -> Path:
     """Render every sign by every signer as mp4 files, and list them in a CSV file.
 
@@ -150,4 +144,6 @@ def render_vocabulary(out_dir: Path, *, takes: int = 6, seed: int = 0) -> Path:
         (out_dir / label).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:
         list(tqdm(pool.map(_render, jobs), "rendering", len(jobs), unit="clip", disable=None))
-    return _write_csv(out_dir / "recordings.csv", rows)
+    with (out_dir / "recordings.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "label", "signer", "split"), *rows])
+    return out_dir / "recordings.csv"

@@ -116,12 +116,8 @@ def batches(num_stills: int) -> Iterator[np.ndarray]:
 def train(images: np.ndarray, targets: np.ndarray) -> DSTAdapter:
     """Train the weights that CLIP has; adapters keep their initial values, the identity.
 
-    Args:
-        images: Stills, `(stills, R, R, 3)` uint8.
-        targets: Targets, `(stills, 3)` int.
-
-    Returns:
-        Trained model for clips of one frame.
+    Images are `(stills, R, R, 3)` uint8, targets `(stills, 3)` int. The model takes clips of one
+    frame.
     """
     model = DSTAdapter(MODEL, rngs=nnx.Rngs(0))
     graphdef, *states = nnx.split(model, is_added, ...)

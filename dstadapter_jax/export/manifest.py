@@ -81,14 +81,9 @@ def make_manifest(
     check: Mapping[str, Any],
     packages: Sequence[str],
 ) -> Manifest:
-    """Build and validate the manifest of a program.
+    """Build and validate the manifest of a program whose model has the sizes `cfg`.
 
-    Args:
-        cfg: Sizes of the program's model.
-        recognizer: The exported recognizer.
-        program: Fields of `Program` other than `dtype`.
-        check: Fields of `Check`.
-        packages: Packages whose versions are recorded.
+    `program` has the fields of `Program` other than `dtype`, `check` those of `Check`.
     """
     side, config, backbone = cfg.input_resolution, recognizer.config, recognizer.backbone
     document = {

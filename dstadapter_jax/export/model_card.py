@@ -14,12 +14,7 @@ FRACTIONS = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean clas
 
 
 def model_card(adapter: Adapter, file_name: str) -> str:
-    """Markdown of the card.
-
-    Args:
-        adapter: Metadata of the adapter file.
-        file_name: Name of the adapter file without a folder.
-    """
+    """Markdown of the card of an adapter file; `file_name` has no folder."""
     header = ModelCardData(
         model_name=pathlib.PurePath(file_name).stem,
         language=adapter.language or None,

@@ -89,10 +89,7 @@ def _parse(kind: str, description: str, argv: list[str]) -> argparse.Namespace:
 
 
 def _in_float32(model: DSTAdapter) -> DSTAdapter:
-    """The model with computation in float32 and its weights as NumPy arrays.
-
-    Many runtimes lack bfloat16, and CPUs are slow in it.
-    """
+    """The model in float32, since many runtimes lack bfloat16, with weights as NumPy arrays."""
     cfg = dataclasses.replace(model.cfg, dtype="float32")
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: DSTAdapter(cfg, rngs=nnx.Rngs(0))))
     weights = jax.tree.map(np.asarray, nnx.state(model))

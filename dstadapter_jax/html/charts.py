@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
@@ -57,12 +58,7 @@ class ConfusionChart:
     """A confusion matrix of any size."""
 
     def __init__(self, counts: np.ndarray, names: Sequence[str]):
-        """Lays out the matrix.
-
-        Args:
-            counts: `(classes, classes)` clips of each true class (row) by predicted class (column).
-            names: Class names by id.
-        """
+        """Lays out `(classes, classes)` clips of each true class (row) by predicted (column)."""
         self.counts, self.names = counts, names
         self.named = len(names) <= MAX_NAMED_CLASSES
         self.numbered = len(names) <= MAX_NUMBERED_CLASSES
@@ -128,9 +124,8 @@ class Histogram:
         return cls(columns, low, values[len(values) // 2], values[-1])
 
 
-def _sum(counts: Sequence[Counts]) -> dict[str, int]:
-    total: dict[str, int] = {}
+def _sum(counts: Sequence[Counts]) -> Counts:
+    total = Counter[str]()
     for series in counts:
-        for name, count in series.items():
-            total[name] = total.get(name, 0) + count
+        total.update(series)
     return total

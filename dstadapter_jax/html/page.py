@@ -36,13 +36,10 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def render(template: Path, **context: Any) -> str:
-    """Renders a page that needs no other file.
+    """Renders a page that needs no other file from a template that extends `base.html`.
 
-    All text is escaped, and unprintable characters are shown as escapes.
-
-    Args:
-        template: An HTML file that extends `base.html` of this package's templates.
-        **context: Its variables; a missing one is an error.
+    All text is escaped, and unprintable characters are shown as escapes. A missing variable of the
+    template is an error.
     """
     return _environment(template.parent).get_template(template.name).render(context)
 

@@ -92,7 +92,8 @@ def attribute(
     and the relevance of their outputs. Only one block's attention is in memory at a time.
     """
     frames = model.cfg.num_frames
-    direction = _direction(model.head.kernel.get_value(), labels, against)
+    kernel = model.head.kernel.get_value()
+    direction = kernel.T[labels] - (kernel.mean(axis=1) if against is None else kernel.T[against])
     x, inputs = model.encode(model.embed(clips), return_intermediates=True)
 
     features, pull, last = _vjp_with_intermediates(model.frame_features, x)
@@ -126,12 +127,6 @@ def attribute(
         spatial_gates=by_clip[1],
         temporal_mixing=jnp.concatenate([by_clip[2], temporal_mixing[:, None]], axis=1),
     )
-
-
-def _direction(kernel: jax.Array, labels: jax.Array, against: jax.Array | None) -> jax.Array:
-    """Weights of the frame contributions, `(b, d)`, from the classifier's kernel `(d, classes)`."""
-    other = kernel.mean(axis=1) if against is None else kernel.T[against]
-    return kernel.T[labels] - other
 
 
 def _shares(values: jax.Array, axes: int | tuple[int, ...]) -> jax.Array:

@@ -134,9 +134,8 @@ class MultiAdapterRecognizer:
 
     def warm_up(self) -> None:
         """Compile all programs, so that no call has to wait for it."""
-        cfg = self._cfg
-        size = (cfg.num_frames, cfg.input_resolution, cfg.input_resolution, 3)
-        clip = np.zeros((1, *size), np.uint8)
+        side = self._cfg.input_resolution
+        clip = np.zeros((1, self._cfg.num_frames, side, side, 3), np.uint8)
         for name in self.adapters:
             self.probabilities(clip, [name])
 

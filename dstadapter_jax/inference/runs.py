@@ -15,11 +15,8 @@ def newest_run(alternative: str = "--workdir RUN") -> pathlib.Path:
 
     Runs are direct subfolders of `runs/` with `config.json` and a complete checkpoint.
 
-    Args:
-        alternative: Arguments that select a model, for the error.
-
     Raises:
-        UserError: There is no such run.
+        UserError: There is no such run; the advice names the arguments in `alternative`.
     """
     found = [path.parent for path in RUNS.glob("*/config.json")]
     runs = [run for run in found if step_folders(run / "checkpoints")]

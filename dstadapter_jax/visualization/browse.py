@@ -19,13 +19,7 @@ from dstadapter_jax.visualization.contact_sheet import SheetRow, draw_sheet
 def read_clips(
     config: ConfigDict, dataset: ClipDataset, split: str, num_clips: int
 ) -> Iterator[dict[str, Any]]:
-    """Yields preprocessed clips, the input of the network.
-
-    Args:
-        config: Config of a run.
-        dataset: Dataset of the run.
-        split: `train`, `validation` or `test`.
-        num_clips: Largest number of clips.
+    """Yields at most `num_clips` preprocessed clips, the input of the network.
 
     Yields:
         `views` (V, T, R, R, 3) uint8, and the fields of `data.loader.clip_metadata`.

@@ -34,15 +34,9 @@ class SheetRow:
 
 
 def draw_sheet(path: pathlib.Path, title: str, subtitle: str, rows: Sequence[SheetRow]) -> None:
-    """Draws a PNG file and creates its folder.
+    """Draws a PNG file of clips with equal numbers and sizes of frames, and creates its folder.
 
     Small frames are enlarged by a whole number. The middle of a text that is too long is omitted.
-
-    Args:
-        path: The PNG file.
-        title: First line.
-        subtitle: Second line.
-        rows: Clips with equal numbers and sizes of frames.
     """
     num_frames, side = rows[0].views.shape[1:3]
     scale, step, width = layout(num_frames, side)

@@ -57,12 +57,7 @@ class Explanation:
 
 
 def draw_explanations(path: pathlib.Path, explanations: Sequence[Explanation]) -> None:
-    """Draws a PNG file of clips from top to bottom and creates its folder.
-
-    Args:
-        path: The PNG file.
-        explanations: One or more, with equal numbers and sizes of frames.
-    """
+    """Draws a PNG file of one or more clips with equal numbers and sizes of frames."""
     blocks = []
     for explanation in explanations:
         parts = explanation_blocks(explanation)
@@ -99,15 +94,9 @@ def _draw_contributions(contributions: np.ndarray, step: int, width: int) -> np.
     figure = _figure(width, 80)
     axes = figure.add_axes((0, 0.02, 1, 0.96))
     middles = np.arange(len(contributions)) * step + (step - GAP) / 2
-    bars = axes.bar(
-        middles,
-        contributions,
-        MIN_TILE / 2,
-        color=np.where(contributions < 0, NEGATIVE, POSITIVE),
-    )
-    axes.bar_label(
-        bars, [f"{value:+.2f}" for value in contributions], padding=2, fontsize=8, color=INK
-    )
+    colors = np.where(contributions < 0, NEGATIVE, POSITIVE)
+    bars = axes.bar(middles, contributions, MIN_TILE / 2, color=colors)
+    axes.bar_label(bars, fmt="{:+.2f}", padding=2, fontsize=8, color=INK)
     axes.axhline(0, color=GRAY, linewidth=0.8)
     axes.set_xlim(0, width)
     axes.margins(y=0.3)

@@ -16,13 +16,7 @@ JPEG_QUALITY = 90
 def middle_view(
     example: Example, cfg: PreprocessConfig, decoder: str, views: Views
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the middle crop of the middle segment of a clip.
-
-    Args:
-        example: A record of the dataset.
-        cfg: Preprocessing of the model.
-        decoder: `pyav` or `decord`.
-        views: Views that are averaged in evaluation.
+    """Loads the middle crop of the middle one of the segments in a clip's views.
 
     Returns:
         Frames before normalization, `(T, R, R, 3)` uint8 RGB, and their indices, `(T,)`.
