@@ -4,6 +4,7 @@ The clips are few, but have the names, folders, encodings and lists of the real 
 small.
 """
 
+import importlib
 import json
 
 import numpy as np
@@ -11,13 +12,16 @@ import pytest
 
 import launch
 from dstadapter_jax.data.datasets import open_dataset
+from dstadapter_jax.pretrained.activation import resolve_activation
+from dstadapter_jax.training.config_checks import check_fields
 from tests.helpers import dataset_trees
 from tests.helpers.builds import run
 
 CONFIGS = [
     f"{name}_{size}" for name in ("include", "autsl", "bukva", "lsa64") for size in ("vitb", "vitl")
 ]
-QUICK = "autsl_vitb"  # compiling all eight takes a minute
+# Configs of one dataset differ in the network's size, which is replaced by a small one.
+TRAINED = ("include_vitb", "autsl_vitb", "autsl_vitl", "bukva_vitb", "lsa64_vitb")
 #  labels, clips of train / validation / test, height, width, frames a second
 BUILT = {
     "include": (263, [3, 1, 1], 1080, 1920, 25),
@@ -63,9 +67,18 @@ def test_open_dataset_reads_built_clips(built, dataset):
             assert len(example["frames"]) == example["num_frames"]
 
 
-@pytest.mark.parametrize(
-    "config", [pytest.param(c, marks=[] if c == QUICK else [pytest.mark.slow]) for c in CONFIGS]
-)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_config_is_valid(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    resolve_activation(config)  # of OpenAI's weights, without the network
+    check_fields(config)
+    dataset, size = name.split("_")
+    assert config.data.name == NAMES[dataset]
+    assert config.model.width == {"vitb": 768, "vitl": 1024}[size]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", TRAINED)
 def test_launch_with_shipped_config_trains_and_evaluates(built, tmp_path, capsys, config):
     dataset = config.split("_")[0]
     labels, counts, *_ = BUILT[dataset]
