@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     config.model.dtype = "float32"
     # Pretrained on still frames by `python -m dstadapter_jax.demo.stills`, in place of CLIP.
     package = pathlib.Path(dstadapter_jax.__file__).parent
+    config.model.activation = "quick_gelu"
     config.pretrained = str(package / "demo" / "backbone.safetensors")
     config.pretrained_revision = ""
     config.num_epochs = 40

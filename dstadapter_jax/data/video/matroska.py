@@ -29,9 +29,13 @@ def _find_problem(file: BinaryIO, file_size: int) -> str:
         element, size = _read_number(file), _read_number(file)
         if element is None or size is None:
             if file_size - start < _MAX_HEADER:
-                return "is truncated: its last part is missing"
+                return ""  # as below
             return f"is damaged: byte {start:,} is not the start of a Matroska element"
         if not size.is_unknown and file.tell() + size.value > file_size:
+            # Browsers end recordings with the header, or a part of it, of a frame that never came.
+            in_live_file = end == file_size and element.with_marker != _SEGMENT
+            if in_live_file and file.tell() == file_size:
+                return ""
             return "is truncated: its last part is missing"
         if element.with_marker == _SEGMENT and not size.is_unknown:
             end = file.tell() + size.value

@@ -128,20 +128,33 @@ def test_probe_of_evenly_timed_clip_keeps_the_header_s_rate(tmp_path):
         assert probe(path).fps == pytest.approx(float(rate), rel=1e-4)
 
 
-@pytest.mark.parametrize("cut", [1, 5, 30, 1000])
-@pytest.mark.parametrize("live", [False, True])
-def test_webm_that_was_cut_off_is_refused(tmp_path, cut, live):
-    path = tmp_path / "c.webm"
+def write_live(path: Path, num_frames: int, *, live: bool = True) -> None:
+    """Write WebM, by default without sizes, as to a network."""
     options = {"live": "1"} if live else {}
     with av.open(str(path), "w", format="webm", options=options) as container:
         stream = container.add_stream("libvpx", rate=30)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for pixels in barcoded_frames(30, 64, 96):
+        for pixels in barcoded_frames(num_frames, 64, 96):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("cut", [1, 5, 30, 1000])
+@pytest.mark.parametrize("live", [False, True])
+def test_webm_that_was_cut_off_is_refused(tmp_path, cut, live):
+    path = tmp_path / "c.webm"
+    write_live(path, 30, live=live)
     assert probe(path).num_frames == 30
     with pytest.raises(ClipError, match="is truncated"):
         probe(path.read_bytes()[:-cut])
+
+
+@pytest.mark.parametrize("rest", [b"\xa3", b"\xa3\x42", b"\xa3\x42\x10"])
+def test_live_webm_that_ends_with_a_header_is_whole(tmp_path, rest):
+    """As Chromium's recorder ends a file that a page stops in the middle of a frame."""
+    path = tmp_path / "c.webm"
+    write_live(path, 30)
+    assert probe(path.read_bytes() + rest).num_frames == 30
 
 
 # Frames as they are shown
