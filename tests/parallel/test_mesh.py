@@ -85,8 +85,7 @@ def test_four_devices_split_weights_and_two_microbatches_compute_what_one_device
 
 @pytest.mark.slow
 def test_any_mesh_and_any_accumulation_compute_what_one_device_does(config):
-    meshes = (2, 1, 4, 1), (2, 2, 4, 1), (4, 1, 2, 1), (4, 2, 2, 1)
-    meshes += (8, 1, 1, 1), (8, 2, 1, 1), (8, 8, 1, 1)
+    meshes = (2, 2, 4, 1), (4, 1, 2, 1), (8, 2, 1, 1), (8, 8, 1, 1)
     assert_same(config, *meshes, (1, 1, 1, 8), (2, 1, 2, 2), (4, 4, 1, 2))
 
 
