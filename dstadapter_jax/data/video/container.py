@@ -16,7 +16,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from dstadapter_jax.data.video import matroska
+from dstadapter_jax.data.video import truncation
 from dstadapter_jax.errors import UserError
 
 VideoSource = str | os.PathLike | bytes  # a path, or the encoded file's bytes
@@ -75,8 +75,7 @@ def open_clip(source: VideoSource | BinaryIO, name: str | None) -> Iterator[Open
             metadata_errors="replace",
         ) as container,
     ):
-        is_matroska = "matroska" in container.format.name and file.seekable()
-        if is_matroska and (problem := matroska.find_problem(file)):
+        if file.seekable() and (problem := truncation.find_problem(container.format.name, file)):
             raise ClipError(clip, problem)
         size = container.size if file.seekable() else math.inf  # unknown for a pipe
         streams = _video_streams(container)

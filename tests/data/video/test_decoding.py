@@ -157,6 +157,18 @@ def test_live_webm_that_ends_with_a_header_is_whole(tmp_path, rest):
     assert probe(path.read_bytes() + rest).num_frames == 30
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"), [("c.wmv", "wmv2", "yuv420p"), ("c.gif", "gif", "rgb8")]
+)
+def test_truncated_file_of_which_ffmpeg_reads_the_rest_is_refused(tmp_path, name, codec, pix_fmt):
+    frames = barcoded_frames(20, 64, 96)
+    data = write(tmp_path / name, frames, codec=codec, pix_fmt=pix_fmt).read_bytes()
+    assert probe(data).num_frames == 20
+    for share in (0.5, 0.9, 0.99):
+        with pytest.raises(ClipError, match="is truncated"):
+            probe(data[: int(share * len(data))])
+
+
 # Frames as they are shown
 
 
