@@ -7,6 +7,7 @@ import pytest
 
 from dstadapter_jax.data.preprocess import preprocess_config
 from dstadapter_jax.models.config import ModelConfig
+from dstadapter_jax.pretrained.activation import resolve_activation
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 #             classes, epochs, rate, clips per device, width
@@ -46,6 +47,7 @@ def test_get_config_equals_the_recipe(name):
 @pytest.mark.parametrize("name", ALL)
 def test_get_config_is_valid_and_locked(name):
     config = load(name)
+    resolve_activation(config)  # of OpenAI's weights: needs no network
     ModelConfig(**config.model)
     preprocess_config(config)
     for section in (config, config.model, config.optimizer, config.data, config.preprocess):

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
 from dstadapter_jax.data.normalization import normalize
@@ -10,6 +11,7 @@ from dstadapter_jax.pretrained.loading import load_weights
 from dstadapter_jax.pretrained.weight_table import is_adapter_weight
 
 
+@pytest.mark.slow
 def test_shipped_backbone_locates_hands_in_stills() -> None:
     assert stills.PATH.stat().st_size < 2e6
     model = init_model(stills.MODEL, seed=0)

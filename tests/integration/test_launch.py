@@ -15,7 +15,10 @@ from tests.helpers.processes import ROOT, launch, run_python
 
 
 @pytest.mark.linux
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("signum", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow)],
+)
 def test_launch_on_a_terminal_shows_progress_and_stops_on_a_signal(
     config_file, tmp_path, signum, status
 ):
@@ -60,7 +63,7 @@ runpy.run_path("launch.py", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("signum", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_launch_with_a_second_signal_during_the_last_save_fails(config_file, tmp_path, signum):
     arguments = ("--config", config_file, "--workdir", str(tmp_path / "run"))
     result = run_python("-c", SIGNALLED_TWICE, signum, *arguments)

@@ -4,7 +4,6 @@ The clips are few, but have the names, folders, encodings and lists of the real 
 small.
 """
 
-import importlib
 import json
 
 import numpy as np
@@ -12,14 +11,9 @@ import pytest
 
 import launch
 from dstadapter_jax.data.datasets import open_dataset
-from dstadapter_jax.pretrained.activation import resolve_activation
-from dstadapter_jax.training.config_checks import check_fields
 from tests.helpers import dataset_trees
 from tests.helpers.builds import run
 
-CONFIGS = [
-    f"{name}_{size}" for name in ("include", "autsl", "bukva", "lsa64") for size in ("vitb", "vitl")
-]
 # Configs of one dataset differ in the network's size, which is replaced by a small one.
 TRAINED = ("include_vitb", "autsl_vitb", "autsl_vitl", "bukva_vitb", "lsa64_vitb")
 #  labels, clips of train / validation / test, height, width, frames a second
@@ -65,16 +59,6 @@ def test_open_dataset_reads_built_clips(built, dataset):
             assert (example["height"], example["width"]) == (height, width)
             assert example["fps"] == pytest.approx(fps, rel=1e-6)
             assert len(example["frames"]) == example["num_frames"]
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_shipped_config_is_valid(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
-    resolve_activation(config)  # of OpenAI's weights, without the network
-    check_fields(config)
-    dataset, size = name.split("_")
-    assert config.data.name == NAMES[dataset]
-    assert config.model.width == {"vitb": 768, "vitl": 1024}[size]
 
 
 @pytest.mark.slow
