@@ -24,6 +24,7 @@ def test_main_with_a_setting_reports_consistent_metrics(tiny_models, capsys, mod
     assert found["share_of_product_rate"] > 0
 
 
+@pytest.mark.slow
 def test_main_with_compare_reports_ratios(tiny_models, capsys):
     two = "tune=adapter,remat=full", "tune=full,remat=none"
     found = output(capsys, "--mode", "train", "--repeats", "2", "--compare", *two)

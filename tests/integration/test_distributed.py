@@ -216,7 +216,7 @@ run_cli(main)
     assert re.search(r"error: UNKNOWN: Gloo all-reduce .*\n.*with the same commands", err)
 
 
-@pytest.mark.parametrize("process", [0, 1])
+@pytest.mark.parametrize("process", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_initialize_distributed_without_peers_exits_with_1(process):
     program = f"""
 from dstadapter_jax.parallel import hosts

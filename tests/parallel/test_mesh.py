@@ -79,6 +79,7 @@ def assert_same(config, *cases: tuple[int, int, int, int]) -> None:
         assert bool(found["split"]) == (case[1] > 1)
 
 
+@pytest.mark.slow
 def test_four_devices_split_weights_and_two_microbatches_compute_what_one_device_does(config):
     assert_same(config, (4, 2, 1, 2))
 
@@ -89,6 +90,7 @@ def test_any_mesh_and_any_accumulation_compute_what_one_device_does(config):
     assert_same(config, *meshes, (1, 1, 1, 8), (2, 1, 2, 2), (4, 4, 1, 2))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_devices_and_the_same_effective_batch(run_dir, config, tmp_path):
     workdir = shutil.copytree(run_dir, tmp_path / "run")
     shutil.rmtree(workdir / "checkpoints/24")

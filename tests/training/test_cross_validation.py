@@ -77,6 +77,7 @@ def files_of(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_cross_validate_stopped_resumes_and_reports_all_folds(
     short_config, tmp_path, monkeypatch, capsys
 ):

@@ -52,7 +52,10 @@ def test_train_and_evaluate_writes_log_results_and_pictures(run_dir, config):
         assert (run_dir / picture).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("step", "signum"), [(5, signal.SIGINT), (14, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("step", "signum"),
+    [(5, signal.SIGINT), pytest.param(14, signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_train_and_evaluate_stopped_by_signal_resumes_to_identical_result(
     run_dir, config, tmp_path, monkeypatch, step, signum
 ):
@@ -138,7 +141,9 @@ def scramble(split: pathlib.Path) -> None:
         file.write(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, scramble, pathlib.Path.unlink])
+@pytest.mark.parametrize(
+    "damage", [truncate, pytest.param(scramble, marks=pytest.mark.slow), pathlib.Path.unlink]
+)
 def test_train_and_evaluate_with_vanishing_data_keeps_the_last_checkpoint(
     run_dir, config, data_dir, tmp_path, monkeypatch, damage
 ):
