@@ -80,14 +80,9 @@ def assert_same(config, *cases: tuple[int, int, int, int]) -> None:
 
 
 @pytest.mark.slow
-def test_four_devices_split_weights_and_two_microbatches_compute_what_one_device_does(config):
-    assert_same(config, (4, 2, 1, 2))
-
-
-@pytest.mark.slow
 def test_any_mesh_and_any_accumulation_compute_what_one_device_does(config):
     meshes = (2, 2, 4, 1), (4, 1, 2, 1), (8, 2, 1, 1), (8, 8, 1, 1)
-    assert_same(config, *meshes, (1, 1, 1, 8), (2, 1, 2, 2), (4, 4, 1, 2))
+    assert_same(config, *meshes, (1, 1, 1, 8), (4, 4, 1, 2))
 
 
 @pytest.mark.slow
