@@ -19,6 +19,7 @@ from dstadapter_jax.data.video.pictures import pack_folder
 FILE_FORMAT = "array_record"  # the format of TFDS that is read and written without TensorFlow
 SHORT_SIDE = 256  # pixels; training resizes to it anyway
 JPEG_QUALITY = 95
+TIME_PRECISION = 0.001  # seconds, to which WebM and users round times
 MAX_ROUNDING = 1.0  # seconds by which a listed end may be after the last frame
 MAX_FRAMES = 10_000  # a clip is one record and is held in memory
 
@@ -152,6 +153,7 @@ def decode_clip(
     ) as frames:
         for index, frame in enumerate(frames):
             seconds = index / video.DEFAULT_FPS if frame.seconds is None else frame.seconds
+            seconds += TIME_PRECISION / 2
             if end is not None and seconds >= end:
                 break
             video.check_num_frames(clip.id, index + 1, MAX_FRAMES)
@@ -162,6 +164,8 @@ def decode_clip(
                 on_frame(frame.pixels())
         else:  # no break: the file was decoded to its end
             _check_end(clip, index + 1, seconds)
+        if not sign:
+            raise video.ClipError(clip.id, "no frame is shown between the sign's start and end")
         return frames.info(), sign
 
 

@@ -48,6 +48,9 @@ def main(argv: list[str]) -> int:
         if not values[name].value:
             raise UserError(f"--{name}", expected="a file", found="nothing")
     output = pathlib.Path(values.output).expanduser()
+    if output.suffix != ".safetensors" or not output.parent.is_dir():
+        expected = "NAME.safetensors in an existing folder"
+        raise UserError("--output", expected=expected, found=repr(values.output))
     labels = read_labels(pathlib.Path(values.labels).expanduser())
     adapter, weights, frozen = convert(config, values.checkpoint, labels, values.backbone)
     if frozen:

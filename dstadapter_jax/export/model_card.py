@@ -56,7 +56,7 @@ def _body(adapter: Adapter, file_name: str) -> str:
         (
             f"# {name}",
             f"Recognizes {classes} isolated signs{language} in video: adapters of DSTAdapter,"
-            " trained with dstadapter_jax on a frozen backbone, which is not in the file.",
+            " for dstadapter_jax. Their frozen backbone is not in the file.",
             "## Use",
             f"    python -m dstadapter_jax.predict --adapter {file_name} clip.mp4",
             "From the hub: `--adapter hf:OWNER/REPO/FILE`. " + _backbone(adapter),

@@ -61,8 +61,8 @@ def resolve_activation(config: Any) -> None:
     found = find_activation(source, config.pretrained_revision or None) if source else ""
     if source and not found and not given:
         logger.warning(
-            "%s: no config beside the weights states their activation; quick_gelu is used, as in"
-            " OpenAI's. For weights of LAION or DataComp: --config.model.activation=gelu",
+            "%s: no config found beside the weights states their activation; quick_gelu is used, as"
+            " in OpenAI's. For weights of LAION or DataComp: --config.model.activation=gelu",
             source,
         )
     elif given and found and given != found:

@@ -1,14 +1,16 @@
 """Sources of weights: local files, or files fetched from the Hugging Face hub."""
 
-import contextlib
 import hashlib
 import json
+import logging
 import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from dstadapter_jax.errors import UserError
 from dstadapter_jax.files.hashing import file_sha256
+
+logger = logging.getLogger(__name__)
 
 INDEX_SUFFIX = ".safetensors.index.json"
 
@@ -93,13 +95,18 @@ def parse_hub_source(source: str | Path) -> HubSource | None:
 def fetch_beside(source: str, name: str, revision: str | None) -> Path | None:
     """Fetch another file of the folder that an `hf:` source is in; None if there is none."""
     from huggingface_hub import hf_hub_download  # imported late: takes 0.2 s
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     hub = parse_hub_source(source)
     assert hub is not None
-    with contextlib.suppress(Exception):  # the client's errors share no base class
-        path = PurePosixPath(hub.file).with_name(name).as_posix()
+    path = PurePosixPath(hub.file).with_name(name).as_posix()
+    try:
         return Path(hf_hub_download(hub.repo, path, revision=revision))
-    return None
+    except Exception as error:  # the client's errors share no base class
+        absent = isinstance(error, EntryNotFoundError)
+        if not absent or isinstance(error, LocalEntryNotFoundError):
+            logger.warning("hf:%s/%s can't be fetched (%s)", hub.repo, path, first_line(error))
+        return None
 
 
 def _fetch(source: str, revision: str | None) -> Path:

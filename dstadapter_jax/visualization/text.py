@@ -126,7 +126,9 @@ def _system_fonts() -> list[str]:
         styled = any(style in name for style in ("bold", "italic", "oblique", "mono", "light"))
         return styled, "sans" not in name, path
 
-    return sorted(findSystemFonts(), key=rank)
+    # A font of this name draws boxes for all characters.
+    fonts = (path for path in findSystemFonts() if "lastresort" not in path.lower())
+    return sorted(fonts, key=rank)
 
 
 @functools.cache

@@ -154,3 +154,30 @@ def test_resolve_activation(tmp_path, caplog, given, stated, expected, warns):
 def test_find_activation_of_openai_s_repositories_needs_no_network():
     for source in ("hf:openai/clip-vit-large-patch14", "hf:timm/vit_base_patch16_clip_224.openai"):
         assert find_activation(source) == "quick_gelu"
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def snapshot(tmp_path, monkeypatch):
+    """The folder of a repository, OWNER/REPO, in the hub's cache; there is no network."""
+    folder = tmp_path / "models--owner--repo" / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return folder
+
+
+def test_find_activation_reads_the_configs_of_a_repository(snapshot):
+    (snapshot / "sub").mkdir()
+    (snapshot / "config.json").write_text('{"hidden_act": "quick_gelu"}')
+    (snapshot / "sub" / "config.json").write_text('{"vision_config": {"hidden_act": "gelu"}}')
+    assert find_activation("hf:owner/repo", COMMIT) == "quick_gelu"
+    assert find_activation("hf:owner/repo/sub/model.safetensors", COMMIT) == "gelu"
+
+
+def test_find_activation_without_network_says_so(snapshot, caplog):
+    assert find_activation("hf:owner/repo", COMMIT) == ""
+    assert all("can't be fetched" in record.getMessage() for record in caplog.records)
+    assert len(caplog.records) == 2

@@ -1,5 +1,7 @@
 """Sources on the Hugging Face hub."""
 
+import json
+
 from dstadapter_jax.pretrained.loading import dump_weights, load_weights
 from dstadapter_jax.pretrained.sources import WeightsError, resolve_source
 from tests.helpers.errors import raises
@@ -24,3 +26,18 @@ def test_resolve_source_finds_the_pinned_commit_in_the_cache(tmp_path, monkeypat
     for malformed in ("hf:", "hf:repo", "hf:owner/", "hf:owner/repo/"):
         with raises(WeightsError, expected="hf:OWNER/REPO", found=malformed):
             resolve_source(malformed)
+
+
+def test_resolve_source_fetches_all_files_of_an_index(tmp_path, monkeypatch):
+    fetched = []
+
+    def fetch(repo, name, revision):
+        fetched.append((repo, name, revision))
+        return str(tmp_path / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    index = tmp_path / "model.safetensors.index.json"
+    files = ["model-1.safetensors", "model-2.safetensors"]
+    index.write_text(json.dumps({"weight_map": {"a": files[0], "b": files[1], "c": files[0]}}))
+    assert resolve_source(f"hf:owner/repo/{index.name}", "main") == index
+    assert fetched == [("owner/repo", name, "main") for name in (index.name, *files)]

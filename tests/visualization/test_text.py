@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from matplotlib.font_manager import findfont
 
 from dstadapter_jax.visualization import text as text_module
 from dstadapter_jax.visualization.text import drawable, font_families, render_line, shorten
@@ -35,6 +34,7 @@ def system_fonts(tmp_path, monkeypatch):
     """A machine with a font that has two Chinese characters, and a damaged one."""
     write_font(tmp_path / "squares.ttf", "Squares Only", "手語")
     (tmp_path / "damaged.ttf").write_bytes(b"not a font")
+    write_font(tmp_path / "LastResort.ttf", "Boxes", "नम手")
     files = [str(path) for path in sorted(tmp_path.iterdir())]
     monkeypatch.setattr(text_module, "findSystemFonts", lambda: files)
     caches = (text_module._font_with, text_module._system_fonts, text_module._warn_of_missing_fonts)
@@ -99,7 +99,3 @@ def test_render_line_narrower_than_a_letter_is_an_ellipsis_at_most():
 )
 def test_shorten_keeps_both_ends(kept, expected):
     assert shorten("abcdef", kept) == expected
-
-
-def test_own_font_is_that_of_matplotlib():
-    assert "matplotlib" in findfont("DejaVu Sans")  # the same on every machine

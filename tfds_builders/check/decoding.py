@@ -45,7 +45,16 @@ def check_clip(split: str, clip: Clip) -> CheckedClip:
     """Decode a whole clip and hash its file."""
     try:
         info, sign = decode_clip(clip, clip.path)
-        sha256 = hashlib.sha256(read_content(clip)).hexdigest()
+        sha256 = _sha256(clip)
     except video.ClipError as error:
         return CheckedClip(split, clip, error.reason)
+    except OSError as error:
+        return CheckedClip(split, clip, error.strerror or str(error))
     return CheckedClip(split, clip, "", info, len(sign), sha256)
+
+
+def _sha256(clip: Clip) -> str:
+    if clip.path.is_dir():
+        return hashlib.sha256(read_content(clip)).hexdigest()
+    with clip.path.open("rb") as file:  # in the system's cache after decoding
+        return hashlib.file_digest(file, "sha256").hexdigest()

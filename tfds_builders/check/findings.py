@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 
-from dstadapter_jax.data.video.dynamic_range import SDR
 from dstadapter_jax.html.formats import counted
 from dstadapter_jax.html.page import ERROR, NOTE, WARNING, Finding, by_severity
 from tfds_builders.check.report import Report
+from tfds_builders.check.statistics import unusual_properties
 
 
 def findings(report: Report) -> list[Finding]:
     """All findings, errors first."""
     found = [*_excluded(report), *_copies(report), *_labels(report), *_signers(report)]
-    found += _files(report)
+    found += [
+        Finding(NOTE, f"{counted(one.num_clips, 'clip')}: {one.note}", "clips")
+        for one in unusual_properties(report.properties)
+    ]
     return by_severity(found + [Finding(WARNING, text, "lists") for text in report.lists.warnings])
 
 
@@ -38,26 +41,6 @@ def _excluded(report: Report) -> Iterator[Finding]:
         if split.one_frame:
             text = f"{name}: {counted(len(split.one_frame), 'clip')} of a single frame."
             yield Finding(WARNING, text, "clips")
-
-
-def _files(report: Report) -> Iterator[Finding]:
-    """Properties of files that change how frames are read."""
-    found = report.properties
-    for counts, usual, text in (
-        (
-            found.lost_pictures,
-            "0",
-            "pictures before the first frame can't be decoded; the recording was cut.",
-        ),
-        (found.pixel_aspects, "1:1", "pixels are not square; frames are scaled."),
-        (found.dynamic_ranges, SDR, "high dynamic range or wide gamut, mapped to SDR."),
-        (found.frame_sizes, "1", "the frame size changes; frames are scaled to the first size."),
-        (found.streams, "1", "several video streams; the one that FFmpeg chooses is read."),
-        (found.scans, "progressive", "interlaced; each frame has both fields."),
-    ):
-        unusual = [sum(splits.values()) for value, splits in counts.items() if value != usual]
-        if unusual:
-            yield Finding(NOTE, f"{counted(sum(unusual), 'clip')}: {text}", "clips")
 
 
 def _copies(report: Report) -> Iterator[Finding]:

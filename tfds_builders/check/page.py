@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dstadapter_jax.data.splits import SPLITS
-from dstadapter_jax.data.video.dynamic_range import SDR
 from dstadapter_jax.html.charts import Histogram, top_bars
 from dstadapter_jax.html.page import render
 from tfds_builders.check.findings import findings
 from tfds_builders.check.report import Report
-from tfds_builders.check.statistics import Counts, extremes
+from tfds_builders.check.statistics import extremes, unusual_properties
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MAX_REASONS = 5
@@ -36,11 +35,7 @@ def render_report(report: Report) -> str:
             "Frames per second": top_bars(report.properties.fps),
             "Rotation, degrees": top_bars(report.properties.rotations),
         }
-        | {
-            title: top_bars(counts)
-            for title, counts, usual in unusual_properties(report)
-            if set(counts) - {usual}
-        },
+        | {one.title: top_bars(one.counts) for one in unusual_properties(report.properties)},
         single_frame=[
             (name, clip) for name, split in report.splits.items() for clip in split.one_frame
         ],
@@ -53,19 +48,6 @@ def render_report(report: Report) -> str:
         max_copies=MAX_COPIES,
         max_names=MAX_NAMES,
     )
-
-
-def unusual_properties(report: Report) -> list[tuple[str, Counts, str]]:
-    """Titles, counts and usual values of properties that few files have."""
-    found = report.properties
-    return [
-        ("Pixel aspect ratio", found.pixel_aspects, "1:1"),
-        ("Dynamic range", found.dynamic_ranges, SDR),
-        ("Scan", found.scans, "progressive"),
-        ("Video streams", found.streams, "1"),
-        ("Frame sizes in one file", found.frame_sizes, "1"),
-        ("Pictures lost at the start", found.lost_pictures, "0"),
-    ]
 
 
 def _unusable(report: Report) -> Iterator[tuple[str, str, str, str]]:

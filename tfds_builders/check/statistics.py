@@ -3,8 +3,10 @@
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from dstadapter_jax.data.splits import SPLITS
+from dstadapter_jax.data.video.dynamic_range import SDR
 from tfds_builders.check.decoding import CheckedClip
 
 _SCANS = ("progressive", "interlaced")
@@ -41,6 +43,22 @@ class Properties:
     scans: Counts
     frame_sizes: Counts
     lost_pictures: Counts
+
+
+class Unusual(NamedTuple):
+    """A property that changes how frames are read, and that few files have.
+
+    Attributes:
+        title: Name of the property.
+        note: Its effect, as a sentence after the number of clips.
+        counts: All clips by their value.
+        num_clips: Number of clips with an unusual value.
+    """
+
+    title: str
+    note: str
+    counts: Counts
+    num_clips: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +98,38 @@ def count_properties(usable: Sequence[CheckedClip]) -> Properties:
         frame_sizes=_by_value(_counts(usable, lambda one: str(one.info.num_sizes))),
         lost_pictures=_by_value(_counts(usable, lambda one: str(one.info.num_lost))),
     )
+
+
+def unusual_properties(found: Properties) -> list[Unusual]:
+    """The properties of which some clips have an unusual value."""
+    properties = (
+        (
+            *("Pictures lost at the start", found.lost_pictures, "0"),
+            "pictures before the first frame can't be decoded; the recording was cut.",
+        ),
+        (
+            *("Pixel aspect ratio", found.pixel_aspects, "1:1"),
+            "pixels are not square; frames are scaled.",
+        ),
+        (
+            *("Dynamic range", found.dynamic_ranges, SDR),
+            "high dynamic range or wide gamut, mapped to SDR.",
+        ),
+        (
+            *("Frame sizes in one file", found.frame_sizes, "1"),
+            "the frame size changes; frames are scaled to the first size.",
+        ),
+        (
+            *("Video streams", found.streams, "1"),
+            "several video streams; the one that FFmpeg chooses is read.",
+        ),
+        ("Scan", found.scans, _SCANS[0], "interlaced; each frame has both fields."),
+    )
+    return [
+        Unusual(title, note, counts, num_clips)
+        for title, counts, usual, note in properties
+        if (num_clips := sum(sum(counts[value].values()) for value in counts if value != usual))
+    ]
 
 
 def count_labels(usable: Iterable[CheckedClip], labels: Sequence[str]) -> Counts:

@@ -4,11 +4,13 @@ import difflib
 import functools
 import os
 import unicodedata
-from collections import defaultdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from dstadapter_jax.data.video.container import VIDEO_SUFFIXES
 from dstadapter_jax.data.video.pictures import folder_pictures
 from tfds_builders.recordings.clip_files import find_clips
+
+MAX_HINTS = 20  # names of nearest files; each takes long in a large folder
 
 
 class PathFinder:
@@ -19,7 +21,7 @@ class PathFinder:
     """
 
     def __init__(self, folder: Path):
-        self._folder = folder
+        self._folder, self._hints_left = folder, MAX_HINTS
 
     def find(self, path: str) -> tuple[str, str]:
         """Find the clip of a path.
@@ -34,16 +36,14 @@ class PathFinder:
         # `Path.is_file` raises an error if a name is too long.
         if os.path.isfile(exact) or (os.path.isdir(exact) and folder_pictures(exact)):
             return relative, ""
-        for by_spelling in (self._by_name, self._by_stem):
-            if found := by_spelling.get(
-                _spelling(relative, with_suffix=by_spelling is self._by_name)
-            ):
-                if len(found) == 1:
-                    return found[0], ""
+        for with_suffix in (True, False):
+            found = self._spellings[with_suffix].get(_spelling(relative, with_suffix), [])
+            if len(found) == 1:
+                return found[0], ""
+            if found:
                 return "", f"no such file: {path}; several are alike: {', '.join(sorted(found))}"
-        if os.path.exists(exact):
-            return "", f"not a file: {path}{self._nearest(relative)}"
-        return "", f"no such file: {path}{self._nearest(relative)}"
+        kind = "not a file" if os.path.exists(exact) else "no such file"
+        return "", f"{kind}: {path}{self._nearest(relative)}"
 
     def _relative(self, path: str) -> str | None:
         """The path relative to the folder; None if it leaves it."""
@@ -60,22 +60,19 @@ class PathFinder:
         return None if ".." in pure.parts else pure.as_posix()
 
     def _nearest(self, relative: str) -> str:
-        names = [name for of in self._by_name.values() for name in of]
-        nearest = difflib.get_close_matches(relative, names, n=1)
+        if not self._hints_left:
+            return ""
+        self._hints_left -= 1
+        nearest = difflib.get_close_matches(relative, self._names, n=1)
         return f"; the nearest is {nearest[0]}" if nearest else ""
 
     @functools.cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        return self._spellings(with_suffix=True)
-
-    @functools.cached_property
-    def _by_stem(self) -> dict[str, list[str]]:
-        return self._spellings(with_suffix=False)
-
-    def _spellings(self, *, with_suffix: bool) -> dict[str, list[str]]:
-        found = defaultdict(list)
-        for name in self._names:
-            found[_spelling(name, with_suffix=with_suffix)].append(name)
+    def _spellings(self) -> dict[bool, dict[str, list[str]]]:
+        """Names of clips by their spelling, with and without a suffix."""
+        found: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
+        for with_suffix, names in found.items():
+            for name in self._names:
+                names.setdefault(_spelling(name, with_suffix), []).append(name)
         return found
 
     @functools.cached_property
@@ -84,7 +81,9 @@ class PathFinder:
         return sorted(path.relative_to(self._folder).as_posix() for path in clips)
 
 
-def _spelling(name: str, *, with_suffix: bool) -> str:
+def _spelling(name: str, with_suffix: bool) -> str:
+    """The name in one case and Unicode form; only a video's suffix is left out."""
     pure = PurePosixPath(name)
-    text = pure.as_posix() if with_suffix else pure.with_suffix("").as_posix()
-    return unicodedata.normalize("NFC", text).casefold()
+    if not with_suffix and pure.suffix.lower() in VIDEO_SUFFIXES:
+        pure = pure.with_suffix("")
+    return unicodedata.normalize("NFC", pure.as_posix()).casefold()

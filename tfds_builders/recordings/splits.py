@@ -13,7 +13,6 @@ from tfds_builders.sources import SourceError, first_names
 
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2  # share of the clips
 SEED = 0
-HELD_OUT = SPLITS[1:]
 DRAWS = 1000  # random splits of the signers, of which the best one is used
 
 Splits = dict[str, list[Clip]]
@@ -125,7 +124,7 @@ def _cost(counts: np.ndarray, split_of: np.ndarray) -> tuple[int, int, float]:
 def _with_all_labels_in_train(splits: Splits) -> tuple[Splits, list[str]]:
     """Move the clips of labels that train lacks to train, with a warning."""
     trained = {clip.label for clip in splits["train"]}
-    moved = {c.label for split in HELD_OUT for c in splits[split]} - trained
+    moved = {c.label for split in SPLITS[1:] for c in splits[split]} - trained
     if not moved:
         return splits, []
     clips = [(clip, split) for split, of in splits.items() for clip in of]

@@ -61,13 +61,11 @@ class Table:
     Attributes:
         rows: The rows that are not blank.
         problems: Rows with a wrong number of fields.
-        columns: The known columns that it has.
         warnings: Sentences for the user about its columns.
     """
 
     rows: list[Row]
     problems: Problems
-    columns: set[str]
     warnings: list[str]
 
 
@@ -146,7 +144,7 @@ def read_table(table: Path, encoding: str = "") -> Table:
     except csv.Error as error:
         line = reader.line_num + skipped
         raise SourceError(str(table), [f"line {line}: {error}"]) from error
-    return Table(rows, problems, {column for column in columns if column}, _unknown(header))
+    return Table(rows, problems, _unknown(header))
 
 
 def _read_text(table: Path, encoding: str) -> str:

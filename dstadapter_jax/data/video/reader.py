@@ -187,7 +187,7 @@ def _read_decord(source: VideoSource, indices: list[int], name: str | None) -> n
 
 def _unlike_decord(info: VideoInfo) -> str:
     """Why decord would show a clip otherwise, or ''."""
-    if f".{info.codec}" in (*PICTURE_SUFFIXES, ".gif"):
+    if f".{info.codec}" in (*PICTURE_SUFFIXES, ".gif", ".webp"):
         return "it is a clip of pictures"
     if info.pixel_aspect != "1:1":
         return f"its pixels have the aspect ratio {info.pixel_aspect}"

@@ -1,8 +1,8 @@
 """Write the PyTorch files beside this script, with PyTorch and MMEngine.
 
-    python -m venv /tmp/reference
-    /tmp/reference/bin/pip install -r requirements-reference-dev.txt
-    /tmp/reference/bin/python tests/pretrained/files/write.py
+    python -m venv .venv-reference
+    .venv-reference/bin/pip install -r requirements-reference-dev.txt
+    .venv-reference/bin/python tests/pretrained/files/write.py
 
 `mmengine.pth` is the checkpoint of two epochs by MMEngine's `Runner`: `state_dict` under the
 reference's names, `meta`, `optimizer`, `param_schedulers` and a `message_hub` with `HistoryBuffer`

@@ -1,6 +1,6 @@
 """Write `towers.npz` and `sizes.json` beside this script, with timm, transformers and open_clip.
 
-    /tmp/reference/bin/python tests/pretrained/files/write_towers.py
+    .venv-reference/bin/python tests/pretrained/files/write_towers.py
 
 `towers.npz` has small image towers of the three libraries with random weights and either
 activation: `NAME/weights/PARAMETER`, a normalized image `NAME/image` (H, W, 3), and the class token

@@ -1,12 +1,18 @@
 """Statistics of real clips."""
 
 import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
 
 from tests.helpers.checks import ROWS, check, texts
 from tests.helpers.clips import barcoded_frames, write_clip
 from tests.helpers.dataset_trees import bukva_rows, put, put_listed, unlike, write_tsv
 from tfds_builders.listing import SPLITS
 from tfds_builders.lsa64 import index as lsa64
+
+FIELDS = Path(__file__).parents[2] / "data/video/files/field_pictures.mp4"
 
 
 def test_find_copies_across_and_within_splits(source, out, mp4):
@@ -90,3 +96,43 @@ def test_count_labels_and_properties(source, out, mp4):
     assert report["properties"]["sizes"] == {"64x48": {**usual, "train": 3}, "48x64": one_test}
     assert report["properties"]["fps"] == {"25": usual, "30": one_train, "50": one_test}
     assert report["properties"]["rotations"] == {"0": {**usual, "train": 3}, "90": one_test}
+
+
+def square_pixels_twice_as_wide(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        for pixels in barcoded_frames(4, 48, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def test_count_properties_counts_and_notes_unusual_ones(source, out, mp4):
+    put_listed(source, ROWS, mp4)
+    _, report = check("recordings", source, out)
+    properties, before = report["properties"], texts(report, "note")
+    assert list(properties["pixel_aspects"]) == ["1:1"]
+    assert list(properties["scans"]) == ["progressive"]
+    square_pixels_twice_as_wide(source / "a.mp4")
+    shutil.copy(FIELDS, source / "b.mp4")  # two fields a frame
+    options = {"x264-params": "colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"}
+    hdr = {"pix_fmt": "yuv420p10le", "options": options}
+    write_clip(source / "d.mp4", barcoded_frames(4, 48, 64), **hdr)
+    write_clip(source / "e.ts", barcoded_frames(40, 48, 64), options={"g": "20", "bf": "0"})
+    data = (source / "e.ts").read_bytes()
+    (source / "e.mp4").write_bytes(data[188 * (len(data) // 188 // 4) :])
+    _, report = check("recordings", source, out)
+    properties = report["properties"]
+    assert properties["pixel_aspects"]["2:1"] == {"train": 1, "validation": 0, "test": 0}
+    assert properties["scans"]["interlaced"] == {"train": 1, "validation": 0, "test": 0}
+    assert properties["dynamic_ranges"]["HLG"] == {"train": 0, "validation": 1, "test": 0}
+    (lost,) = set(properties["lost_pictures"]) - {"0"}
+    assert properties["lost_pictures"][lost] == {"train": 0, "validation": 0, "test": 1}
+    assert set(properties["streams"]) == set(properties["frame_sizes"]) == {"1"}
+    notes = sorted(set(texts(report, "note")) - set(before))
+    assert [note.split(": ")[0] for note in notes] == ["1 clip"] * 4
+    page = next(out.glob("*.html")).read_text("utf-8")
+    for title in ("Pixel aspect ratio", "Dynamic range", "Scan", "Pictures lost at the start"):
+        assert title in page
+    assert "Video streams" not in page

@@ -45,3 +45,8 @@ def test_folder_of_numbered_pictures_is_a_clip(source):
     found = read_folder(source)
     assert [clip.id for clip in found.clips] == ["a/1.gif", "a/take 1", "b/take 1"]
     assert found.ignored == ["a/cover.jpg"]
+
+
+def test_numbered_animations_are_clips_of_their_own(source):
+    put(source, [f"{label}/take/{i}.webp" for label in "ab" for i in range(3)])
+    assert len(names(source)) == 6

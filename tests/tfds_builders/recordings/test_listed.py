@@ -168,3 +168,9 @@ def test_read_listed_folder_beside_a_file_of_that_stem_is_the_file(source):
 def test_read_listed_folder_without_pictures_is_missing(source):
     (missing,) = listed(source, "path,label\nb,hi\n").missing
     assert missing.reason.startswith("line 2: not a file: b")
+
+
+def test_read_listed_takes_no_part_of_a_name_for_a_suffix(source):
+    found = listed(source, "path,label\nhi.2,hi\nbye.v2,bye\n", ["hi.mp4", "bye.v2.mp4"])
+    assert [clip.id for clip in found.clips] == ["bye.v2.mp4"]
+    assert [clip.id for clip in found.missing] == ["hi.2"]

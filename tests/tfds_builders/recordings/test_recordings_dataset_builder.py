@@ -195,3 +195,38 @@ def test_build_leaves_no_temporary_folders(source, out, mp4, tmp_path, monkeypat
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     assert build("recordings", source, out) == 0
     assert not list(temporary.iterdir())
+
+
+def test_build_segment_times_are_those_of_frames_to_the_millisecond(source, out):
+    """Times of frames, 1/30 s apart, as people and programs round them."""
+    options = {"g": "10", "bf": "2"}
+    write_clip(source / "c.ts", barcoded_frames(60, 64, 96), fps=30, options=options)
+    segments = {"train": "0.333,0.667", "validation": "0.9333,1.2333", "test": "1.1,1.1333"}
+    rows = [f"c.ts,hi,{split},{times}" for split, times in segments.items()]
+    (source / "list.csv").write_text("\n".join(["path,label,split,start,end", *rows]))
+    _, examples = build_by_id("recordings/original", source, out)
+    found = {
+        split: (int(one["first_frame"]), int(one["num_frames"]))
+        for split, of in examples.items()
+        for one in of.values()
+    }
+    assert found == {"train": (10, 10), "validation": (28, 9), "test": (33, 1)}
+
+
+def test_build_segment_between_two_frames_is_unusable(source, out, long_video):
+    segments = {"train": "0,1", "validation": "1,2", "test": "3.1,3.2"}
+    rows = [f"long.mp4,hi,{split},{times}" for split, times in segments.items()]
+    (source / "list.csv").write_text("\n".join(["path,label,split,start,end", *rows]))
+    with raises(UnusableClipsError, num_clips=1, problem="no frame is shown between"):
+        build("recordings", source, out)
+
+
+def test_build_late_segment_of_a_stream_with_one_key_frame(source, out):
+    """Seeking finds no key frame: all is decoded."""
+    options = {"g": "999", "keyint_min": "999", "sc_threshold": "0", "bf": "0"}
+    write_clip(source / "c.ts", barcoded_frames(100, 64, 96), fps=2, options=options)
+    rows = ["c.ts,hi,train,0,1", "c.ts,hi,val,1,2", "c.ts,hi,test,40,41"]
+    (source / "list.csv").write_text("\n".join(["path,label,split,start,end", *rows]))
+    _, examples = build_by_id("recordings/frames", source, out)
+    (example,) = examples["test"].values()
+    assert [read_barcode(x) for x in FrameReader(example, "pyav")(np.arange(2))] == [80, 81]
