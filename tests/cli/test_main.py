@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from dstadapter_jax.cli.main import configure_jax
+from dstadapter_jax.cli.main import _platform_message, configure_jax
 from tests.helpers.processes import run_python
 
 COMMANDS = ("evaluate", "predict", "calibrate", "browse", "leave_one_signer_out")
@@ -62,6 +62,19 @@ def test_run_cli_on_a_missing_platform_names_it(platform, monkeypatch):
     result = run_python("-c", ZEROS)
     assert result.returncode == 1
     assert re.fullmatch(rf"error: .*JAX_PLATFORMS='{platform}'.*\n.*Unset.*\n", result.stderr)
+
+
+def test_platform_message_without_an_address_of_this_machine_names_the_cause(monkeypatch):
+    """As XLA's Gloo fails where /etc/hosts lacks the machine's name."""
+
+    def fail(*_):
+        raise RuntimeError("Unable to initialize backend 'cpu': gloo/transport/tcp/device.cc:99")
+
+    monkeypatch.setattr("jax.devices", fail)
+    monkeypatch.setattr("socket.gethostname", lambda: "name.invalid")
+    assert "/etc/hosts" in _platform_message()
+    monkeypatch.setattr("socket.gethostname", lambda: "localhost")
+    assert "/etc/hosts" not in _platform_message()
 
 
 def test_run_cli_with_x64_computes_in_float32(monkeypatch):

@@ -16,8 +16,10 @@ from dstadapter_jax.pretrained.initialization import init_model
 from tests.helpers.errors import raises
 
 
-@pytest.mark.parametrize("spatial_kernel", [(1, 1, 1), (1, 3, 3)])
-def test_onnx_model_with_random_weights_equals_jax(spatial_kernel, tmp_path):
+@pytest.mark.parametrize(
+    ("spatial_kernel", "activation"), [((1, 1, 1), "quick_gelu"), ((1, 3, 3), "gelu")]
+)
+def test_onnx_model_with_random_weights_equals_jax(spatial_kernel, activation, tmp_path):
     cfg = ModelConfig(
         num_classes=5,
         input_resolution=24,
@@ -27,6 +29,7 @@ def test_onnx_model_with_random_weights_equals_jax(spatial_kernel, tmp_path):
         layers=4,
         heads=4,
         spatial_kernel=spatial_kernel,
+        activation=activation,
     )
     model = _random_model(cfg, seed=0)
     pytest.importorskip("onnx")

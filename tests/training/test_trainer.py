@@ -7,8 +7,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 from dstadapter_jax.checkpoints.manager import Checkpointer
+from dstadapter_jax.models.config import ModelConfig
 from dstadapter_jax.models.partition import partition
-from dstadapter_jax.pretrained.initialization import build_model
+from dstadapter_jax.pretrained.initialization import build_model, init_model
+from dstadapter_jax.pretrained.loading import dump_weights
+from dstadapter_jax.pretrained.weight_table import is_adapter_weight
 from dstadapter_jax.training.trainer import Trainer
 from tests.helpers.runs import trainable_weights
 
@@ -26,6 +29,25 @@ def test_save_writes_trainable_weights_only(run_dir, config):
     for name in ("head", "blocks"):
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), trainable[name], start[name])
         assert any(jax.tree.leaves(moved)), name
+
+
+def test_trainer_takes_and_keeps_the_activation_of_its_backbone(config, tmp_path):
+    tower = {
+        name: array
+        for name, array in dump_weights(init_model(ModelConfig(**config.model), 0)).items()
+        if not is_adapter_weight(name)
+    }
+    np.savez(tmp_path / "clip.npz", **tower)
+    (tmp_path / "config.json").write_text('{"vision_config": {"hidden_act": "gelu"}}')
+    config.model.activation, config.pretrained = "", str(tmp_path / "clip.npz")
+    run = Trainer(config, tmp_path / "run")
+    run.close()
+    assert run.metadata()["config"]["model"]["activation"] == "gelu"
+    clips = np.ones((1, config.model.num_frames, 32, 32, 3), np.float32)
+    model, _ = build_model(config)
+    config.model.activation = "quick_gelu"
+    quick, _ = build_model(config)
+    assert np.abs(model.features(clips) - quick.features(clips)).max() > 1e-6
 
 
 def test_update_logs_the_memory_of_the_step_once(config, tmp_path, caplog):

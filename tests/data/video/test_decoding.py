@@ -169,6 +169,27 @@ def test_truncated_file_of_which_ffmpeg_reads_the_rest_is_refused(tmp_path, name
             probe(data[: int(share * len(data))])
 
 
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+def test_avi_that_was_cut_within_a_picture_is_refused(tmp_path, codec):
+    settings = {"codec": codec, "pix_fmt": "yuvj420p" if codec == "mjpeg" else "yuv420p"}
+    data = write(tmp_path / "c.avi", barcoded_frames(20, 64, 96), **settings).read_bytes()
+    with av.open(str(tmp_path / "c.avi")) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    cut = packets[12].pos + 8 + packets[12].size // 2  # behind the chunk's header
+    with pytest.raises(ClipError, match="is truncated: data is missing"):
+        probe(data[:cut])
+
+
+def test_picture_that_cannot_be_decoded_in_the_middle_is_damage(tmp_path):
+    path = write(tmp_path / "c.mp4", barcoded_frames(20, 64, 96), options={"g": "1"})
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][12]
+    data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    with pytest.raises(ClipError, match=r"is damaged: a picture at 0\.4 seconds can't be decoded"):
+        probe(bytes(data))
+
+
 # Frames as they are shown
 
 
