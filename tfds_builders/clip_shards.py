@@ -59,7 +59,9 @@ class Shard:
 
     def inputs_fingerprint(self, features: tfds.features.FeaturesDict) -> str:
         """A hash of all that the shard depends on: clips, their files' size and time, encoding."""
-        clips = [(c.id, c.label, c.signer, c.segment, c.seconds, _stat(c.path)) for c in self.clips]
+        clips = [
+            (c.id, c.label, c.signer, c.segment, c.seconds, _stats(c.path)) for c in self.clips
+        ]
         encoding = self.storage, features["label"].names, SHORT_SIDE, JPEG_QUALITY
         return hashlib.sha256(repr((clips, encoding)).encode()).hexdigest()
 
@@ -81,12 +83,13 @@ class Shard:
         return self.path.with_name(f"{self.path.name}.json")
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
+def _stats(path: Path) -> list[tuple[int, int]]:
+    """Size and time of a file, or of all files of a folder of pictures; empty if it is missing."""
     try:
-        stat = path.stat()
+        stats = [file.stat() for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns
+        return []
+    return [(stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
 def write_shard(

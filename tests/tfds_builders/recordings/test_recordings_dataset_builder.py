@@ -4,9 +4,11 @@ import tempfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dstadapter_jax.data.records import FrameReader
 from tests.helpers.builds import build, build_by_id, clip_ids, read_back, read_metadata
+from tests.helpers.checks import check
 from tests.helpers.clips import barcoded_frames, read_barcode, write_clip
 from tests.helpers.dataset_trees import put, put_labels
 from tests.helpers.errors import raises
@@ -230,3 +232,28 @@ def test_build_late_segment_of_a_stream_with_one_key_frame(source, out):
     _, examples = build_by_id("recordings/frames", source, out)
     (example,) = examples["test"].values()
     assert [read_barcode(x) for x in FrameReader(example, "pyav")(np.arange(2))] == [80, 81]
+
+
+@pytest.mark.parametrize("storage", ["frames", "original"])
+def test_build_folders_of_pictures_stores_their_frames(source, out, storage):
+    for label in "ab":
+        for take in range(3):
+            folder = source / label / f"take {take}"
+            folder.mkdir(parents=True)
+            for number, pixels in enumerate(barcoded_frames(5 + take, 64, 96)):
+                Image.fromarray(pixels).save(folder / f"{number + 1:05}.png")
+    assert build(f"recordings/{storage}", source, out) == 0
+    _, examples = read_back(out, f"recordings/{storage}")
+    every = [example for of in examples.values() for example in of]
+    assert sorted(clip_ids(every)) == [
+        f"{label}/take {take}" for label in "ab" for take in range(3)
+    ]
+    for example in every:
+        count = 5 + int(example["id"].decode()[-1])
+        assert (example["num_frames"], example["fps"]) == (count, 25)
+        found = FrameReader(example, "pyav")(np.arange(count))
+        assert [read_barcode(frame) for frame in found] == list(range(count))
+    status, report = check(f"recordings/{storage}", source, out / "report")
+    assert status == 0
+    copies = report["copies"]["across_splits"] + report["copies"]["within_split"]
+    assert len(copies) == 3  # each take is the same in both labels
